@@ -1,0 +1,158 @@
+"""What the diff found out: the values between pipeline stages. Pure data, times in ms since 1970 UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from src.models.messages import Book, Fill, Trade
+from src.models.orders import Action, CloseObserved, Order
+from src.models.positions import Account, Position, PositionKind
+
+FieldChanges = Mapping[str, Mapping[str, Any]]
+"""``{field: {"from": old, "to": new}}`` with the stored (double, str, bool, None) values."""
+
+
+class OrderChange(Struct, frozen=True):
+    """An order appeared, changed or vanished.
+
+    Attributes:
+        order: the order after the change; for ``closed`` its last known state.
+        revision: 1 for new, +1 per change; with (trader, oid) the identity of the event.
+        observed: for ``closed`` only: ``live`` = seen to vanish, ``late`` = vanished while we were not looking.
+        replaces / replaced_by: oid on the other side of a modify (cancel plus place with the same cloid).
+        reopened: the order had been closed in our eyes and is back; its closing fields are cleared.
+    """
+
+    venue: str
+    trader: str
+    dex: str
+    action: Action
+    order: Order
+    revision: int
+    changes: FieldChanges
+    time_ms: int
+    received_ms: int
+    observed: CloseObserved | None = None
+    replaces: int | None = None
+    replaced_by: int | None = None
+    reopened: bool = False
+
+
+class OrderLink(Struct, frozen=True):
+    """A closed order turned out to have been replaced: only ``replacedBy`` of its document changes."""
+
+    venue: str
+    trader: str
+    oid: int
+    replaced_by: int
+
+
+class PositionChange(Struct, frozen=True):
+    """A position opened, changed or closed. ``position`` is the state after it; for ``close`` the last known one."""
+
+    venue: str
+    trader: str
+    dex: str
+    action: Action
+    kind: PositionKind
+    position: Position
+    revision: int
+    changes: FieldChanges
+    time_ms: int
+    received_ms: int
+    observed: CloseObserved | None = None
+
+
+class PositionMarks(Struct, frozen=True):
+    """Value, PnL and the like of an unchanged position, refreshed in place at most once a minute."""
+
+    venue: str
+    trader: str
+    dex: str
+    position: Position
+    revision: int
+    time_ms: int
+    received_ms: int
+
+
+class AccountSample(Struct, frozen=True):
+    """Account values of a trader, the first of each minute."""
+
+    venue: str
+    trader: str
+    dex: str
+    account: Account
+    time_ms: int
+    received_ms: int
+
+
+class BookChange(Struct, frozen=True):
+    """A newer book; ``changed`` is False when only its time moved (then no history document is written)."""
+
+    book: Book
+    changed: bool
+
+
+class TradeSeen(Struct, frozen=True):
+    """A trade not seen before in this run."""
+
+    trade: Trade
+
+
+class FillSeen(Struct, frozen=True):
+    """A fill not seen before in this run."""
+
+    fill: Fill
+
+
+class HoleOpened(Struct, frozen=True):
+    """A stream stopped being seen. Identity: (stream, from_ms)."""
+
+    stream: str
+    venue: str
+    from_ms: int
+    reason: str
+    detail: str = ""
+
+
+class HoleClosed(Struct, frozen=True):
+    """A stream is seen again; ends the hole that began at ``from_ms``."""
+
+    stream: str
+    venue: str
+    from_ms: int
+    to_ms: int
+    reason: str
+
+
+class DeadLetter(Struct, frozen=True):
+    """Something that could not be used, kept as a sample.
+
+    ``sample`` is at most a few KiB of the original; ``stage`` is ``decode`` or ``store``.
+    """
+
+    venue: str
+    stage: str
+    reason: str
+    detail: str
+    sample: bytes
+    size_bytes: int
+    received_ms: int
+
+
+Change = (
+    OrderChange
+    | OrderLink
+    | PositionChange
+    | PositionMarks
+    | AccountSample
+    | BookChange
+    | TradeSeen
+    | FillSeen
+    | HoleOpened
+    | HoleClosed
+    | DeadLetter
+)

@@ -1,0 +1,101 @@
+"""What the shared connection machinery asks of a venue, and what it hands on.
+
+A venue answers five questions: where to connect, what to send to subscribe, whether a frame is a heartbeat, how to
+ping, and what a frame means. It knows nothing of retries, buffers or storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from msgspec import Struct
+
+from src.models.changes import DeadLetter
+from src.models.messages import Data, Decoded, Gap, Refusal
+from src.models.streams import Subscription
+
+
+class Endpoint(Struct, frozen=True):
+    """Where to open a WebSocket. ``max_size_bytes`` bounds one frame; ``compression`` offers permessage-deflate."""
+
+    url: str
+    headers: Mapping[str, str] = {}
+    max_size_bytes: int = 16 * 1024 * 1024
+    compression: bool = False
+    proxy: str | None = None
+
+
+class Heartbeat(Struct, frozen=True):
+    """When to ping and when to give up on a connection, in seconds.
+
+    ``ping_every_s`` after the last ping; without any frame ``deadline_s`` after a ping the connection is dead.
+    """
+
+    ping_every_s: float
+    deadline_s: float
+
+
+class VenueLimits(Struct, frozen=True):
+    """Published limits of one egress address, shared by all connections that leave from it. None = no such limit."""
+
+    connections: int | None = None
+    connects_per_minute: int | None = None
+    subscriptions: int | None = None
+    users: int | None = None
+    messages_per_minute: int | None = None
+
+
+class Feed(Protocol):
+    """The five answers of a venue. All methods are pure and quick; only `WireError` may leave ``decode``."""
+
+    @property
+    def venue(self) -> str:
+        """Short lower-case name, the first part of every stream key."""
+
+    @property
+    def limits(self) -> VenueLimits:
+        """Published limits per egress address."""
+
+    @property
+    def heartbeat(self) -> Heartbeat:
+        """Ping interval and deadline."""
+
+    def endpoint(self) -> Endpoint:
+        """Where to connect; asked anew for each attempt (tokens may have changed)."""
+
+    def subscribe_frame(self, subscription: Subscription) -> str | bytes:
+        """What to send to subscribe."""
+
+    def unsubscribe_frame(self, subscription: Subscription) -> str | bytes:
+        """What to send to unsubscribe."""
+
+    def ping_frame(self) -> str | bytes | None:
+        """The application-level ping, None when the protocol's own ping does."""
+
+    def decode(self, frame: str | bytes, received_ms: int) -> Decoded:
+        """Say what a frame means.
+
+        Raises:
+            WireError: the frame is not what the venue promises.
+        """
+
+
+class Sink(Protocol):
+    """Where connections deliver. Every method returns at once and never raises."""
+
+    def data(self, data: Data) -> None:
+        """Data of a stream."""
+
+    def gap(self, gap: Gap) -> None:
+        """Streams that are no longer seen."""
+
+    def refused(self, refusal: Refusal, failed: tuple[Subscription, ...]) -> None:
+        """The venue refused something; ``failed`` are the subscriptions that count as failed because of it."""
+
+    def rejected(self, letter: DeadLetter) -> None:
+        """A frame that could not be decoded."""
+
+
+RawTap = Callable[[str, str | bytes, int], None]
+"""Receives (connection name, raw frame, receipt time in ms) of every frame, before decoding."""
