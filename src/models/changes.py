@@ -24,6 +24,7 @@ class OrderChange(Struct, frozen=True):
         observed: for ``closed`` only: ``live`` = seen to vanish, ``late`` = vanished while we were not looking.
         replaces / replaced_by: oid on the other side of a modify (cancel plus place with the same cloid).
         reopened: the order had been closed in our eyes and is back; its closing fields are cleared.
+        venue_ms: the venue's time of the state that showed the change, None when the feed carries none.
     """
 
     venue: str
@@ -33,7 +34,7 @@ class OrderChange(Struct, frozen=True):
     order: Order
     revision: int
     changes: FieldChanges
-    time_ms: int
+    venue_ms: int | None
     received_ms: int
     observed: CloseObserved | None = None
     replaces: int | None = None
@@ -42,12 +43,13 @@ class OrderChange(Struct, frozen=True):
 
 
 class OrderLink(Struct, frozen=True):
-    """A closed order turned out to have been replaced: only ``replacedBy`` of its document changes."""
+    """One side of a modify that was found out later: only ``replacedBy`` or ``replaces`` of its document is set."""
 
     venue: str
     trader: str
     oid: int
-    replaced_by: int
+    replaced_by: int | None = None
+    replaces: int | None = None
 
 
 class PositionChange(Struct, frozen=True):
@@ -61,7 +63,7 @@ class PositionChange(Struct, frozen=True):
     position: Position
     revision: int
     changes: FieldChanges
-    time_ms: int
+    venue_ms: int | None
     received_ms: int
     observed: CloseObserved | None = None
 
@@ -74,7 +76,7 @@ class PositionMarks(Struct, frozen=True):
     dex: str
     position: Position
     revision: int
-    time_ms: int
+    venue_ms: int | None
     received_ms: int
 
 
@@ -85,7 +87,7 @@ class AccountSample(Struct, frozen=True):
     trader: str
     dex: str
     account: Account
-    time_ms: int
+    venue_ms: int | None
     received_ms: int
 
 

@@ -51,6 +51,12 @@ class VenueFatalError(VenueError):
     retryable = False
 
 
+class VenueRequestError(VenueError):
+    """The venue understood us and says that this request is wrong; the same request will fail again."""
+
+    retryable = False
+
+
 class StoreError(CollectorError):
     """MongoDB did not take a batch."""
 

@@ -33,6 +33,9 @@ CONNECTS = _counter("connects", "WebSocket handshakes that succeeded.", "venue")
 DISCONNECTS = _counter("disconnects", "Connections lost, by reason.", "venue", "reason")
 CONNECTIONS_OPEN = _gauge("connections_open", "Connections open now.", "venue")
 SUBSCRIPTIONS = _gauge("subscriptions", "Subscriptions by state.", "venue", "state")
+SUBSCRIPTIONS_OVER_LIMIT = _gauge(
+    "subscriptions_over_limit", "Subscriptions beyond the limits per address, therefore not sent.", "venue"
+)
 REST_REQUESTS = _counter("rest_requests", "REST requests, by outcome.", "venue", "outcome")
 
 MESSAGES_BUFFERED = _counter("messages_buffered", "Messages put into the buffer.")
@@ -57,6 +60,12 @@ WRITES_REPEATED = _counter("writes_repeated", "Writes that found their work alre
 DEAD_LETTERS = _counter("dead_letters", "Documents or frames put aside, by stage and reason.", "stage", "reason")
 TASK_FAILURES = _counter("task_failures", "Supervised tasks that raised.", "task")
 EVENT_LOOP_LAG_MS = _gauge("event_loop_lag_ms", "How late the event loop ran its last timer, milliseconds.")
+
+FRAMES_RECORDED = _counter("frames_recorded", "Raw frames handed to the recording.")
+RECORDING_DROPPED = _counter("recording_dropped", "Raw frames missing from the recording, by reason.", "reason")
+CANDLES_COMPUTED = _counter("candles_computed", "Candles computed anew from stored trades, by interval.", "interval")
+CANDLE_FAILURES = _counter("candle_failures", "Passes over the touched candles that failed and are repeated.")
+CANDLES_GIVEN_UP = _counter("candles_given_up", "Touched minutes whose trade never appeared in the database.")
 
 ALL_METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 

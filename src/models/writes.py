@@ -6,6 +6,7 @@ Every operation is keyed so that repeating it changes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -50,7 +51,7 @@ class Upsert(Struct, frozen=True):
     collection: Collection
     id: str
     version_field: str
-    version: int
+    version: int | datetime
     values: Mapping[str, Any]
     on_insert: Mapping[str, Any] = {}
 
@@ -82,10 +83,14 @@ class WriteBatch(Struct, frozen=True):
 
 
 class Rejected(Struct, frozen=True):
-    """A write MongoDB refused for its content; it goes to ``dead_letters`` and is not tried again."""
+    """A write MongoDB refused for its content; it goes to ``dead_letters`` and is not tried again.
+
+    ``reason`` is one of a few constants (`src.store.rejections`), ``detail`` says it in words.
+    """
 
     write: Write
     reason: str
+    detail: str = ""
 
 
 class WriteResult(Struct, frozen=True):
