@@ -1,0 +1,166 @@
+"""Buffer, diff, hub and flush in one line: what connections deliver ends up in MongoDB and with the listeners."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from src.models.changes import Change, DeadLetter
+from src.models.clock import Clock
+from src.models.messages import Data, Gap, GapReason, Refusal
+from src.models.metrics import (
+    BUFFER_LENGTH,
+    DEAD_LETTERS,
+    EVENT_LOOP_LAG_MS,
+    FLUSHES,
+    MESSAGES_COALESCED,
+    MESSAGES_DROPPED,
+    MESSAGES_HELD,
+    MESSAGES_OUTDATED,
+    ORDER_CHANGES,
+    POSITION_CHANGES,
+    WRITES_PENDING,
+    Metrics,
+)
+from src.models.streams import Subscription
+from src.pipeline.buffer import Buffer
+from src.pipeline.diff import Diff
+from src.pipeline.flush import Flusher
+from src.pipeline.hub import Hub
+from src.pipeline.pending import Pending
+
+log = structlog.get_logger(__name__)
+
+LETTERS_PER_REASON = 20
+"""Dead letters stored per reason and minute; the counters tell the rest."""
+
+RefusalListener = Callable[[Refusal, tuple[Subscription, ...]], None]
+
+
+class Pipeline:
+    """The `src.venues.feed.Sink` of every connection. `run_drain` and `Flusher.run` are its two tasks."""
+
+    def __init__(
+        self,
+        *,
+        buffer: Buffer,
+        diff: Diff,
+        hub: Hub,
+        pending: Pending,
+        flusher: Flusher,
+        metrics: Metrics,
+        clock: Clock,
+        drain_interval_s: float,
+    ) -> None:
+        self._buffer = buffer
+        self._diff = diff
+        self._hub = hub
+        self._pending = pending
+        self._flusher = flusher
+        self._metrics = metrics
+        self._clock = clock
+        self._drain_interval_s = drain_interval_s
+        self._letters: dict[str, tuple[int, int]] = {}
+        self.on_refused: RefusalListener | None = None
+
+    # -- Sink ------------------------------------------------------------------------------------------------------
+
+    def data(self, data: Data) -> None:
+        """Take a frame; a full buffer drains at once."""
+        lost = self._buffer.put(data)
+        if lost is not None:
+            self._take(self._diff.apply_gap(Gap((lost,), GapReason.OVERFLOW, self._clock.wall_ms())))
+        if self._buffer.is_full:
+            self.drain()
+
+    def gap(self, gap: Gap) -> None:
+        """Note that streams are no longer seen, after what they had delivered before."""
+        self.drain()
+        self._take(self._diff.apply_gap(gap))
+
+    def refused(self, refusal: Refusal, failed: tuple[Subscription, ...]) -> None:
+        """A venue refused something: a hole for every stream that failed, and a word to the venue's own logic."""
+        if failed:
+            streams = tuple(subscription.key for subscription in failed)
+            self.gap(Gap(streams, GapReason.REFUSED, self._clock.wall_ms(), refusal.text))
+        if self.on_refused is not None:
+            self.on_refused(refusal, failed)
+
+    def rejected(self, letter: DeadLetter) -> None:
+        """Keep a sample of a frame that could not be used."""
+        self._metrics.add(DEAD_LETTERS, letter.stage, letter.reason)
+        minute = letter.received_ms // 60_000
+        counted_minute, count = self._letters.get(letter.reason, (minute, 0))
+        if counted_minute != minute:
+            count = 0
+        self._letters[letter.reason] = (minute, count + 1)
+        if count < LETTERS_PER_REASON and not self._pending.is_full:
+            self._take([letter])
+
+    # -- flow ------------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Diff everything buffered, unless too much already waits for MongoDB."""
+        if self._pending.is_full or not len(self._buffer):
+            return
+        for data in self._buffer.drain():
+            self._take(self._diff.apply(data))
+
+    async def run_drain(self, stopping: asyncio.Event) -> None:
+        """Drain every ``DIFF_INTERVAL`` seconds until ``stopping``, and measure how late the loop is."""
+        while not stopping.is_set():
+            due = self._clock.monotonic() + self._drain_interval_s
+            await asyncio.sleep(self._drain_interval_s)
+            lag_ms = max(0.0, (self._clock.monotonic() - due) * 1000)
+            self._metrics.put(EVENT_LOOP_LAG_MS, value=lag_ms)
+            self.drain()
+            self._metrics.put(BUFFER_LENGTH, value=len(self._buffer))
+            self._metrics.put(WRITES_PENDING, value=len(self._pending))
+
+    async def finish(self, timeout_s: float) -> int:
+        """Diff and store what is left, within ``timeout_s``; returns how many changes could not be stored."""
+        for data in self._buffer.drain():
+            self._take(self._diff.apply(data))
+        try:
+            await asyncio.wait_for(self._flusher.drain(), timeout_s)
+        except TimeoutError:
+            log.error("stopped_with_unstored_changes", pending=len(self._pending))  # noqa: TRY400 - no trace needed
+        return len(self._pending)
+
+    def stats(self) -> Mapping[str, Any]:
+        """Counters of buffer, diff and flush, JSON-ready."""
+        metrics = self._metrics
+        return {
+            "buffer": {
+                "length": len(self._buffer),
+                "full": self._buffer.is_full,
+                "coalesced": metrics.total(MESSAGES_COALESCED),
+                "dropped": metrics.total(MESSAGES_DROPPED),
+            },
+            "diff": {
+                "orders": _by_first_label(metrics, ORDER_CHANGES),
+                "positions": _by_first_label(metrics, POSITION_CHANGES),
+                "outdated": metrics.total(MESSAGES_OUTDATED),
+                "held": _by_first_label(metrics, MESSAGES_HELD),
+                "holes_open": len(self._diff.holes),
+            },
+            "pending": len(self._pending),
+            "pending_full": self._pending.is_full,
+            "flushes": metrics.total(FLUSHES),
+            "last_flush_ms": self._flusher.last_flush_ms,
+            "event_loop_lag_ms": round(metrics.value(EVENT_LOOP_LAG_MS), 1),
+        }
+
+    def _take(self, changes: list[Change]) -> None:
+        if not changes:
+            return
+        self._hub.publish(changes)
+        self._pending.add(changes)
+        self._flusher.nudge()
+
+
+def _by_first_label(metrics: Metrics, metric: Any) -> dict[str, float]:
+    return {labels[0]: value for labels, value in metrics.by_label(metric).items()}

@@ -1,0 +1,204 @@
+"""Positions of one trader on one dex: what opened, changed and closed between two complete lists.
+
+Size, entry, leverage and margin mode make a change; the marks (value, PnL, ROE, liquidation price) only move along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from zlib import crc32
+
+from msgspec import Struct
+
+from src.models.changes import AccountSample, PositionChange, PositionMarks
+from src.models.messages import PositionsSnapshot
+from src.models.orders import Action
+from src.models.positions import Position, PositionKind
+from src.models.streams import StreamKey
+
+MINUTE_MS = 60_000
+
+PositionsChanges = list[PositionChange | PositionMarks | AccountSample]
+
+
+class TrackedPosition(Struct):
+    """An open position in memory and the revision last given out."""
+
+    position: Position
+    revision: int
+
+
+class PositionsState(Struct):
+    """Everything known of one trader's positions on one dex.
+
+    Attributes:
+        stream: the stream that feeds this state, None before the first list of this run.
+        seen_ms: when the last list was received, 0 before the first one.
+        closed: revision of positions that are closed now; a reopened one goes on counting.
+        watched: False before the first list and after a gap.
+        sampled_minute / marked_minute: when account values and marks were last given out.
+    """
+
+    trader: str
+    dex: str
+    known: dict[str, TrackedPosition] = {}
+    closed: dict[str, int] = {}
+    time_ms: int | None = None
+    watched: bool = False
+    stream: StreamKey | None = None
+    seen_ms: int = 0
+    sampled_minute: int = -1
+    marked_minute: int = -1
+
+
+def apply_positions(state: PositionsState, snapshot: PositionsSnapshot) -> PositionsChanges | None:
+    """Compare a complete list with what is known and move ``state`` forward; None = the list is outdated."""
+    if snapshot.time_ms is not None and state.time_ms is not None and snapshot.time_ms < state.time_ms:
+        return None
+    changes: PositionsChanges = []
+    listed = snapshot.positions
+    known = state.known
+    if not known.keys() <= listed.keys():
+        changes.extend(_close(state, snapshot, coin) for coin in [c for c in known if c not in listed])
+    for coin, position in listed.items():
+        tracked = known.get(coin)
+        if tracked is None:
+            changes.append(_open(state, snapshot, position))
+        else:
+            if not _is_same(tracked.position, position):
+                change = _update(state, snapshot, tracked, position)
+                if change is not None:
+                    changes.append(change)
+            tracked.position = position
+    _sample(state, snapshot, changes)
+    state.time_ms = snapshot.time_ms
+    state.watched = True
+    return changes
+
+
+def restore_position(state: PositionsState, position: Position, revision: int) -> None:
+    """Put an open position as stored into the state."""
+    state.known[position.coin] = TrackedPosition(position, revision)
+
+
+def restore_closed_position(state: PositionsState, coin: str, revision: int) -> None:
+    """Remember how far a closed position has counted."""
+    state.closed[coin] = revision
+
+
+def _is_same(old: Position, new: Position) -> bool:
+    """Equal texts in all that matters; False only says: look closer."""
+    if old.szi != new.szi or old.entryPx != new.entryPx:
+        return False
+    before, after = old.leverage, new.leverage
+    if before is None or after is None:
+        return before is after
+    return before.value == after.value and before.type == after.type
+
+
+def _open(state: PositionsState, snapshot: PositionsSnapshot, position: Position) -> PositionChange:
+    revision = state.closed.pop(position.coin, 0) + 1
+    state.known[position.coin] = TrackedPosition(position, revision)
+    return _change(state, snapshot, "new", "open", position, revision, {})
+
+
+def _close(state: PositionsState, snapshot: PositionsSnapshot, coin: str) -> PositionChange:
+    tracked = state.known.pop(coin)
+    revision = tracked.revision + 1
+    state.closed[coin] = revision
+    size = float(tracked.position.szi)
+    changes = {"status": {"from": "open", "to": "closed"}, "szi": {"from": size, "to": 0.0}}
+    return _change(state, snapshot, "closed", "close", tracked.position, revision, changes)
+
+
+def _update(
+    state: PositionsState, snapshot: PositionsSnapshot, tracked: TrackedPosition, position: Position
+) -> PositionChange | None:
+    changes = _changed_fields(tracked.position, position)
+    if not changes:
+        return None
+    tracked.revision += 1
+    kind = _kind(float(tracked.position.szi), float(position.szi), changes)
+    return _change(state, snapshot, "updated", kind, position, tracked.revision, changes)
+
+
+def _changed_fields(old: Position, new: Position) -> dict[str, dict[str, Any]]:
+    changes: dict[str, dict[str, Any]] = {}
+    for field in ("szi", "entryPx"):
+        before, after = getattr(old, field), getattr(new, field)
+        before = None if before is None else float(before)
+        after = None if after is None else float(after)
+        if before != after:
+            changes[field] = {"from": before, "to": after}
+    before_leverage, after_leverage = old.leverage, new.leverage
+    for field, attribute in (("leverage.type", "type"), ("leverage.value", "value")):
+        before, after = getattr(before_leverage, attribute, None), getattr(after_leverage, attribute, None)
+        if before != after:
+            changes[field] = {"from": before, "to": after}
+    return changes
+
+
+def _kind(before: float, after: float, changes: Mapping[str, Any]) -> PositionKind:
+    if before != after:
+        if (before > 0) != (after > 0):
+            return "flip"
+        return "increase" if abs(after) > abs(before) else "decrease"
+    # Same size, other entry: reduced and increased again between two looks.
+    return "entry" if "entryPx" in changes else "leverage"
+
+
+def _change(
+    state: PositionsState,
+    snapshot: PositionsSnapshot,
+    action: Action,
+    kind: PositionKind,
+    position: Position,
+    revision: int,
+    changes: Mapping[str, Any],
+) -> PositionChange:
+    observed = None if action != "closed" else ("live" if state.watched else "late")
+    return PositionChange(
+        venue=snapshot.venue,
+        trader=state.trader,
+        dex=state.dex,
+        action=action,
+        kind=kind,
+        position=position,
+        revision=revision,
+        changes=changes,
+        venue_ms=snapshot.time_ms,
+        received_ms=snapshot.received_ms,
+        observed=observed,  # type: ignore[arg-type]  # the two literals above
+    )
+
+
+def _sample(state: PositionsState, snapshot: PositionsSnapshot, changes: PositionsChanges) -> None:
+    """Once a minute: the account values, and (at another moment for each trader) the marks of unchanged positions."""
+    now_ms = snapshot.time_ms if snapshot.time_ms is not None else snapshot.received_ms
+    minute = now_ms // MINUTE_MS
+    if snapshot.account is not None and minute > state.sampled_minute:
+        state.sampled_minute = minute
+        changes.append(
+            AccountSample(
+                snapshot.venue, state.trader, state.dex, snapshot.account, snapshot.time_ms, snapshot.received_ms
+            )
+        )
+    marked = (now_ms + crc32(state.trader.encode()) % MINUTE_MS) // MINUTE_MS
+    if marked <= state.marked_minute:
+        return
+    state.marked_minute = marked
+    touched = {change.position.coin for change in changes if isinstance(change, PositionChange)}
+    for coin, tracked in state.known.items():
+        if coin not in touched:
+            changes.append(
+                PositionMarks(
+                    snapshot.venue,
+                    state.trader,
+                    state.dex,
+                    tracked.position,
+                    tracked.revision,
+                    snapshot.time_ms,
+                    snapshot.received_ms,
+                )
+            )

@@ -1,0 +1,136 @@
+"""What was known before this start, read back from MongoDB, so that the first lists are compared with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from src.models.streams import StreamKey
+from src.models.writes import Collection, Upsert, WriteBatch
+from src.pipeline.diff import Diff, Hole
+from src.pipeline.documents import (
+    order_of_document,
+    position_of_document,
+    to_date,
+    to_ms,
+    upsert_of_event,
+)
+from src.pipeline.pending import SEGMENT_SIZE
+from src.store.base import Query, Store
+
+log = structlog.get_logger(__name__)
+
+CLOSED_WINDOW = timedelta(minutes=15)
+"""Orders closed this shortly before the start are remembered, in case a late list brings them back."""
+
+LOOK_BACK = 2 * SEGMENT_SIZE
+_CHUNK = 500
+
+_STATES_OF = {
+    Collection.TRADER_ORDER_EVENTS: Collection.TRADER_ORDERS,
+    Collection.TRADER_POSITION_EVENTS: Collection.TRADER_POSITIONS,
+}
+
+
+async def roll_forward(store: Store) -> int:
+    """Bring states up to their last event, where a crash came between the two; returns how many were behind.
+
+    Events are stored before the states of the same segment, so only the newest segments can be cut.
+    """
+    mended = 0
+    for events, states in _STATES_OF.items():
+        newest: dict[str, Mapping[str, Any]] = {}
+        async for event in store.find(events, Query(sort=(("receivedAt", True),), limit=LOOK_BACK)):
+            identity = str(event["_id"]).rpartition(":")[0]
+            if identity not in newest or event["revision"] > newest[identity]["revision"]:
+                newest[identity] = event
+        behind = await _behind(store, states, newest)
+        for start in range(0, len(behind), _CHUNK):
+            await store.write(WriteBatch(0, [behind[start : start + _CHUNK]]))
+        mended += len(behind)
+    if mended:
+        log.info("states_rolled_forward", documents=mended)
+    return mended
+
+
+async def restore_traders(store: Store, diff: Diff, traders: Sequence[str], now_ms: int) -> None:
+    """Load open orders, positions and recently closed orders of these traders into the diff."""
+    for start in range(0, len(traders), _CHUNK):
+        addresses = {"ethAddress": list(traders[start : start + _CHUNK])}
+        await _restore_orders(store, diff, addresses)
+        await _restore_closed(store, diff, addresses, now_ms)
+        await _restore_positions(store, diff, addresses)
+
+
+async def restore_holes(store: Store, diff: Diff) -> int:
+    """Load the holes that are still open; they end with the next data of their stream."""
+    count = 0
+    async for hole in store.find(Collection.COVERAGE, Query(equals={"to": None})):
+        venue, channel, subject, *dex = _split_stream(hole["stream"])
+        key = StreamKey(venue, channel, subject, dex[0] if dex else "")
+        diff.restore_hole(key, Hole(_ms(hole["from"]), hole["reason"]))
+        count += 1
+    return count
+
+
+async def _behind(store: Store, states: Collection, newest: Mapping[str, Mapping[str, Any]]) -> list[Upsert]:
+    identities = list(newest)
+    revisions: dict[str, int] = {}
+    for start in range(0, len(identities), _CHUNK):
+        query = Query(one_of={"_id": identities[start : start + _CHUNK]}, fields=("_id", "revision"))
+        async for state in store.find(states, query):
+            revisions[state["_id"]] = state["revision"]
+    return [
+        upsert_of_event(states, event)
+        for identity, event in newest.items()
+        if revisions.get(identity, 0) < event["revision"]
+    ]
+
+
+async def _restore_orders(store: Store, diff: Diff, addresses: Mapping[str, Sequence[str]]) -> None:
+    query = Query(equals={"status": "open"}, one_of=addresses)
+    async for document in store.find(Collection.TRADER_ORDERS, query):
+        order = order_of_document(document)
+        diff.restore_order(document["ethAddress"], document.get("dex", ""), order, document["revision"])
+
+
+async def _restore_closed(store: Store, diff: Diff, addresses: Mapping[str, Sequence[str]], now_ms: int) -> None:
+    since = to_date(now_ms)
+    assert since is not None
+    query = Query(equals={"action": "closed"}, one_of=addresses, at_least={"receivedAt": since - CLOSED_WINDOW})
+    async for event in store.find(Collection.TRADER_ORDER_EVENTS, query):
+        diff.restore_closed_order(
+            event["ethAddress"],
+            event.get("dex", ""),
+            event["oid"],
+            revision=event["revision"],
+            cloid=event.get("cloid"),
+            closed_ms=_ms(event["receivedAt"]),
+        )
+
+
+async def _restore_positions(store: Store, diff: Diff, addresses: Mapping[str, Sequence[str]]) -> None:
+    async for document in store.find(Collection.TRADER_POSITIONS, Query(one_of=addresses)):
+        trader, dex = document["ethAddress"], document.get("dex", "")
+        if document["status"] == "open":
+            diff.restore_position(trader, dex, position_of_document(document), document["revision"])
+        else:
+            diff.restore_closed_position(trader, dex, document["coin"], document["revision"])
+
+
+def _split_stream(name: str) -> list[str]:
+    """``venue/channel/subject[/dex]``; a subject may itself hold a slash (``PURR/USDC``)."""
+    venue, channel, rest = name.split("/", 2)
+    if rest.startswith("0x") and "/" in rest:
+        subject, _, dex = rest.partition("/")
+        return [venue, channel, subject, dex]
+    return [venue, channel, rest]
+
+
+def _ms(date: datetime) -> int:
+    value = to_ms(date)
+    assert value is not None
+    return value
