@@ -1,0 +1,368 @@
+"""The composition root: from settings to running parts, and the order in which they stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+from msgspec import Struct
+
+from src import __version__
+from src.api.app import create_app
+from src.api.server import serve
+from src.config import Settings
+from src.jobs.candles import CandleJob
+from src.jobs.hyperliquid import HyperliquidSource
+from src.jobs.status import ProgramStatus, RunState
+from src.jobs.tracking import Tracking, TraderRegistry, discover_until_found, seed
+from src.models.changes import Change, TradeSeen
+from src.models.clock import Clock
+from src.models.errors import StoreError, StoreFatalError
+from src.models.messages import Gap, GapReason, Refusal
+from src.models.metrics import Metrics
+from src.models.streams import Subscription
+from src.models.writes import Collection
+from src.pipeline.buffer import Buffer
+from src.pipeline.diff import Diff, Kinds
+from src.pipeline.flush import Flusher
+from src.pipeline.hub import Hub
+from src.pipeline.pending import Pending
+from src.pipeline.pipeline import Pipeline
+from src.pipeline.restore import restore_holes, restore_traders, roll_forward
+from src.pipeline.supervise import TaskDiedTooOftenError, supervise
+from src.store.base import ServerFacts, Store
+from src.store.embedded import EmbeddedServer, open_embedded
+from src.store.mongo import MongoStore
+from src.venues.clock import SystemClock
+
+log = structlog.get_logger(__name__)
+
+TASKS_STOP_S = 5.0
+"""How long tasks may take to notice the stop before they are cancelled."""
+
+STORE_RETRY_S = 2.0
+HTTP_STOP_S = 2.0
+
+EXIT_OK = 0
+EXIT_UNSTORED = 1
+EXIT_AT_ONCE = 130
+
+
+class Stop:
+    """Two-step stop by signal: the first drains, the second ends the process at once."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.embedded: EmbeddedServer | None = None
+        self.unstored: Callable[[], int] = lambda: 0
+
+    def install(self) -> None:
+        """Take over SIGINT and SIGTERM."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+
+    def _on_signal(self) -> None:
+        if not self.event.is_set():
+            log.info("stopping", hint="storing what is pending; once more to stop at once")
+            self.event.set()
+            return
+        log.warning("stopped_at_once", changes_not_stored=self.unstored())
+        if self.embedded is not None:
+            os.kill(self.embedded.pid, signal.SIGTERM)  # it stops cleanly by itself; another user starts it again
+        sys.stderr.flush()
+        os._exit(EXIT_AT_ONCE)
+
+
+class Core(Struct, frozen=True):
+    """The parts of the pipeline, wired to each other."""
+
+    buffer: Buffer
+    diff: Diff
+    hub: Hub
+    pending: Pending
+    flusher: Flusher
+    pipeline: Pipeline
+
+
+def build_core(settings: Settings, *, store: Store, metrics: Metrics, clock: Clock) -> Core:
+    """Buffer, diff, hub, pending, flush and the pipeline over them."""
+    buffer = Buffer(settings.trader_ws_message_buffer_size, metrics=metrics)
+    kinds = Kinds(orders=settings.trader_orders_ws_enabled, positions=settings.trader_positions_ws_enabled)
+    diff = Diff(metrics=metrics, kinds=kinds)
+    hub = Hub(metrics=metrics)
+    pending = Pending(settings.pending_writes_limit)
+    flusher = Flusher(
+        store=store,
+        pending=pending,
+        metrics=metrics,
+        clock=clock,
+        interval_s=settings.trader_orders_ws_flush_interval,
+    )
+    pipeline = Pipeline(
+        buffer=buffer,
+        diff=diff,
+        hub=hub,
+        pending=pending,
+        flusher=flusher,
+        metrics=metrics,
+        clock=clock,
+        drain_interval_s=settings.diff_interval,
+    )
+    return Core(buffer, diff, hub, pending, flusher, pipeline)
+
+
+@asynccontextmanager
+async def open_database(
+    settings: Settings, *, shared: bool
+) -> AsyncIterator[tuple[MongoStore, EmbeddedServer | None]]:
+    """The store the settings ask for, not prepared yet; an embedded server lives as long as the block.
+
+    Args:
+        settings: where to write.
+        shared: join the embedded server of a running program instead of insisting on the data directory.
+
+    Raises:
+        DataDirectoryBusyError: another program runs on this data directory (and ``shared`` is False).
+        EmbeddedServerError: there is no mongod for this machine, or it does not start.
+    """
+    keep_days = {
+        Collection.ORDERBOOK_SNAPSHOTS: settings.orderbook_snapshot_days,
+        Collection.DEAD_LETTERS: settings.dead_letter_days,
+    }
+    async with AsyncExitStack() as stack:
+        embedded: EmbeddedServer | None = None
+        uri = settings.mongodb_uri.get_secret_value()
+        if not uri:
+            embedded = await stack.enter_async_context(
+                open_embedded(settings.data_dir, cache_gib=settings.mongodb_cache_gb, shared=shared)
+            )
+            uri = embedded.uri
+        store = MongoStore(uri, settings.mongodb_database, timeout_s=settings.mongodb_timeout_s, keep_days=keep_days)
+        stack.push_async_callback(store.close)
+        yield store, embedded
+
+
+class Collector:
+    """One running program: everything between the venue and MongoDB, and who looks at it."""
+
+    def __init__(self, settings: Settings, *, store: Store, stop: Stop, clock: Clock, metrics: Metrics) -> None:
+        self._settings = settings
+        self._store = store
+        self._stop = stop
+        self._clock = clock
+        self._metrics = metrics
+        self._core = build_core(settings, store=store, metrics=metrics, clock=clock)
+        self._hyperliquid = (
+            HyperliquidSource(settings, sink=self._core.pipeline, clock=clock, metrics=metrics)
+            if settings.hyperliquid_enabled
+            else None
+        )
+        self._candles = CandleJob(store, clock, metrics=metrics)
+        self._state = RunState()
+        self._registry = TraderRegistry(store, clock)
+        self._tracking = Tracking(self._registry, clock=clock, on_change=self._follow, looks=self._core.diff.looks)
+        self.status = ProgramStatus(
+            state=self._state,
+            pipeline=self._core.pipeline,
+            flusher=self._core.flusher,
+            diff=self._core.diff,
+            source=self._hyperliquid,
+            metrics=metrics,
+            clock=clock,
+            version=__version__,
+        )
+        self._core.pipeline.on_refused = self._on_refused
+        self._core.hub.listen("candles", self._touch_candles)
+        stop.unstored = lambda: len(self._core.pending)
+
+    async def run(self, announce: Callable[[str, ServerFacts], None]) -> int:
+        """Collect until the stop; returns the exit code."""
+        settings = self._settings
+        app = create_app(
+            status=self.status,
+            store=self._store,
+            metrics=self._metrics,
+            traders=self._tracking if settings.trader_ws_enabled and self._hyperliquid else None,
+            token=settings.api_token,
+            allowed_origins=settings.allowed_origins,
+            clock=self._clock,
+            version=__version__,
+        )
+        async with serve(app, settings.http_host, settings.http_port, stop_timeout_s=HTTP_STOP_S) as address:
+            facts = await self._prepare_store()
+            if facts is None:
+                return EXIT_OK
+            announce(address, facts)
+            self._state.phase = "running"
+            died = await self._run_tasks()
+            self._state.phase = "stopping"
+            left = await self._finish()
+        return EXIT_UNSTORED if left or died else EXIT_OK
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def _prepare_store(self) -> ServerFacts | None:
+        """Wait for MongoDB, then read back what was known; None when stopped meanwhile."""
+        while not self._stop.event.is_set():
+            try:
+                facts = await self._store.prepare()
+                await roll_forward(self._store)
+                await restore_holes(self._store, self._core.diff)
+                await self._first_traders()
+            except StoreFatalError:
+                raise
+            except StoreError as error:
+                self._state.phase, self._state.database_error = "waiting for MongoDB", str(error)
+                log.warning("waiting_for_mongodb", error=str(error), next_attempt_s=STORE_RETRY_S)
+                await _set_within(self._stop.event, STORE_RETRY_S)
+            else:
+                self._state.database, self._state.topology = facts.uri, f"{facts.version} {facts.topology}"
+                self._state.database_error = ""
+                return facts
+        return None
+
+    async def _first_traders(self) -> None:
+        if self._settings.trader_ws_enabled:
+            await seed(self._registry, self._settings.hyperliquid_traders)
+            await self._tracking.refresh()
+
+    async def _run_tasks(self) -> bool:
+        """Run every supervised task until the stop; True when one of them died too often."""
+        died = False
+        if self._hyperliquid is not None:
+            self._hyperliquid.follow(self._hyperliquid.followed)
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name, work in self._works():
+                    supervised = supervise(name, work, metrics=self._metrics, clock=self._clock)
+                    tasks.append(group.create_task(supervised, name=name))
+                await self._stop.event.wait()
+                await self._stop_collecting(tasks)
+        except* TaskDiedTooOftenError as errors:
+            died = True
+            self._stop.event.set()
+            log.error("stopping_because_of_a_fault", error=str(errors.exceptions[0]))  # noqa: TRY400 - told already
+        return died
+
+    def _works(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
+        stopping, core, settings = self._stop.event, self._core, self._settings
+        works: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("flush", lambda: core.flusher.run(stopping)),
+            ("drain", lambda: core.pipeline.run_drain(stopping)),
+            ("candles", lambda: self._candles.run(stopping)),
+        ]
+        if self._hyperliquid is not None:
+            works.append(("hyperliquid", self._hyperliquid.pool.run))
+        if self._hyperliquid is not None and settings.trader_ws_enabled:
+            works.append(("traders", lambda: self._tracking.run(stopping)))
+            works.append(("leaderboard", lambda: self._discover(stopping)))
+        if self._stop.embedded is not None:
+            embedded = self._stop.embedded
+            works.append(("mongod", lambda: _keep_alive(embedded, stopping)))
+        if settings.status_line_interval > 0 and sys.stdout.isatty():
+            works.append(("status line", lambda: self._print_status(stopping)))
+        return works
+
+    async def _stop_collecting(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Close the connections, let tasks end, cancel what does not."""
+        if self._hyperliquid is not None:
+            streams = self._hyperliquid.streams()
+            await self._hyperliquid.pool.close()
+            self._core.pipeline.gap(Gap(streams, GapReason.PROCESS_DOWN, self._clock.wall_ms()))
+        _, late = await asyncio.wait(tasks, timeout=TASKS_STOP_S)
+        for task in late:
+            task.cancel()
+
+    async def _finish(self) -> int:
+        """Store what is pending within what is left of the stop's time; returns what could not be stored."""
+        timeout_s = max(1.0, self._settings.shutdown_timeout - TASKS_STOP_S - HTTP_STOP_S - _EMBEDDED_STOP_S)
+        left = await self._core.pipeline.finish(timeout_s)
+        if left:
+            log.error("stopped", changes_not_stored=left)
+        else:
+            log.info("stopped", changes_not_stored=0)
+        return left
+
+    # -- traders ---------------------------------------------------------------------------------------------------
+
+    async def _follow(self, wanted: Sequence[str]) -> None:
+        """Follow exactly these traders: what is stored of new ones is loaded before their first message."""
+        if self._hyperliquid is None:
+            return
+        before = set(self._hyperliquid.followed)
+        added, removed = [address for address in wanted if address not in before], before - set(wanted)
+        await restore_traders(self._store, self._core.diff, added, self._clock.wall_ms())
+        self._hyperliquid.follow(wanted)
+        self._core.pipeline.drain()
+        for address in removed:
+            self._core.diff.forget(address)
+        log.info("traders_followed", count=len(wanted), added=len(added), removed=len(removed))
+
+    def _on_refused(self, refusal: Refusal, failed: tuple[Subscription, ...]) -> None:
+        if self._hyperliquid is not None:
+            self._hyperliquid.on_refused(refusal, failed)
+
+    async def _discover(self, stopping: asyncio.Event) -> None:
+        assert self._hyperliquid is not None
+        count = self._settings.hyperliquid_max_users
+        await discover_until_found(self._registry, self._hyperliquid.discover, count, stopping)
+        await self._tracking.refresh()
+
+    # -- listeners -------------------------------------------------------------------------------------------------
+
+    def _touch_candles(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if isinstance(change, TradeSeen):
+                self._candles.touched(change.trade)
+
+    async def _print_status(self, stopping: asyncio.Event) -> None:
+        while not await _set_within(stopping, self._settings.status_line_interval):
+            sys.stdout.write(self.status.line() + "\n")
+            sys.stdout.flush()
+
+
+_EMBEDDED_STOP_S = 6.0
+"""Set aside for the embedded server's own clean stop."""
+
+
+async def run_collector(settings: Settings, *, announce: Callable[[str, ServerFacts], None]) -> int:
+    """Run the program until SIGINT or SIGTERM; returns the exit code.
+
+    Raises:
+        CollectorError: it could not start; the text says what to do.
+    """
+    stop = Stop()
+    stop.install()
+    for notice in settings.notices:
+        log.warning("setting_notice", text=notice)
+    async with open_database(settings, shared=False) as (store, embedded):
+        stop.embedded = embedded
+        collector = Collector(settings, store=store, stop=stop, clock=SystemClock(), metrics=Metrics())
+        return await collector.run(announce)
+
+
+async def _keep_alive(embedded: EmbeddedServer, stopping: asyncio.Event) -> None:
+    """Start the embedded server again whenever it dies."""
+    while not stopping.is_set():
+        died = asyncio.ensure_future(embedded.died.wait())
+        stopped = asyncio.ensure_future(stopping.wait())
+        await asyncio.wait([died, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for wait in (died, stopped):
+            wait.cancel()
+        if not stopping.is_set():
+            await embedded.restart()
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,193 @@
+"""What the running program says about itself: health, ``/stats`` and the status line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from src.jobs.hyperliquid import HyperliquidSource
+from src.models.clock import Clock
+from src.models.metrics import (
+    BYTES_RECEIVED,
+    DEAD_LETTERS,
+    DOCUMENTS_INSERTED,
+    DOCUMENTS_MODIFIED,
+    EVENT_LOOP_LAG_MS,
+    FRAMES_IGNORED,
+    FRAMES_RECEIVED,
+    FRAMES_REJECTED,
+    REFUSALS,
+    TASK_FAILURES,
+    WRITES_REPEATED,
+    Metrics,
+)
+from src.models.status import Check, Health
+from src.models.writes import Collection
+from src.pipeline.diff import Diff
+from src.pipeline.flush import Flusher
+from src.pipeline.pipeline import Pipeline
+
+START_GRACE_S = 60.0
+"""For so long after the start, streams that have not spoken yet are no fault."""
+
+LAG_BAD_MS = 1_000.0
+
+Phase = Literal["starting", "waiting for MongoDB", "running", "stopping"]
+
+
+class RunState(Struct):
+    """Where the program stands; written by the composition root."""
+
+    phase: Phase = "starting"
+    database: str = ""
+    topology: str = ""
+    database_error: str = ""
+
+
+class ProgramStatus:
+    """Answers from memory, at once; see `src.models.status.StatusSource`."""
+
+    def __init__(
+        self,
+        *,
+        state: RunState,
+        pipeline: Pipeline,
+        flusher: Flusher,
+        diff: Diff,
+        source: HyperliquidSource | None,
+        metrics: Metrics,
+        clock: Clock,
+        version: str,
+    ) -> None:
+        self._state = state
+        self._pipeline = pipeline
+        self._flusher = flusher
+        self._diff = diff
+        self._source = source
+        self._metrics = metrics
+        self._clock = clock
+        self._version = version
+        self._started = clock.monotonic()
+        self._line_frames = 0.0
+        self._line_at = self._started
+
+    def health(self) -> Health:
+        """Ready = collecting and storing; degraded = something is stale, failed or behind; down = not collecting."""
+        checks = (self._check_phase(), self._check_database(), *self._check_venues(), self._check_loop())
+        running = self._state.phase == "running"
+        collecting = self._source is None or self._open_connections() > 0 or self._is_young()
+        ready = running and collecting and self._flusher.outage is None
+        status: Literal["ok", "degraded", "down"] = "ok"
+        if not collecting or self._state.phase == "stopping":
+            status = "down"
+        elif not all(check.ok for check in checks):
+            status = "degraded"
+        return Health(status, ready, checks)
+
+    def stats(self) -> Mapping[str, Any]:
+        """Everything countable, JSON-ready."""
+        metrics = self._metrics
+        venue = self._source.status() if self._source is not None else {"connections": [], "streams": {}}
+        inserted = _by_label(metrics, DOCUMENTS_INSERTED)
+        return {
+            "version": self._version,
+            "phase": self._state.phase,
+            "uptime_s": round(self._clock.monotonic() - self._started, 1),
+            "database": {
+                "uri": self._state.database,
+                "topology": self._state.topology,
+                "away": self._flusher.outage is not None,
+                "error": self._flusher.outage.error if self._flusher.outage else self._state.database_error,
+            },
+            "tracked_traders": len(self._source.followed) if self._source is not None else 0,
+            "tracked_orders": self._diff.open_orders,
+            "tracked_positions": self._diff.open_positions,
+            "orders_inserted": inserted.get(Collection.TRADER_ORDER_EVENTS, 0),
+            "positions_inserted": inserted.get(Collection.TRADER_POSITION_EVENTS, 0),
+            "messages_received": metrics.total(FRAMES_RECEIVED),
+            "bytes_received": metrics.total(BYTES_RECEIVED),
+            "messages_rejected": _by_last_label(metrics, FRAMES_REJECTED),
+            "messages_ignored": _by_last_label(metrics, FRAMES_IGNORED),
+            "venue_refusals": _by_last_label(metrics, REFUSALS),
+            "dead_letters": metrics.total(DEAD_LETTERS),
+            "documents_inserted": inserted,
+            "documents_modified": _by_label(metrics, DOCUMENTS_MODIFIED),
+            "writes_repeated": metrics.total(WRITES_REPEATED),
+            "task_failures": _by_label(metrics, TASK_FAILURES),
+            **self._pipeline.stats(),
+            "journal": {"enabled": False},
+            **venue,
+        }
+
+    def line(self) -> str:
+        """One short line for a terminal."""
+        now = self._clock.monotonic()
+        frames = self._metrics.total(FRAMES_RECEIVED)
+        rate = (frames - self._line_frames) / max(now - self._line_at, 1e-3)
+        self._line_frames, self._line_at = frames, now
+        parts = [f"{rate:.1f} messages/s"]
+        if self._source is not None:
+            status = self._source.status()
+            states = Counter(status["states"])
+            fresh = states.pop("fresh", 0)
+            others = "".join(f", {count} {name}" for name, count in sorted(states.items()))
+            parts.append(f"{self._open_connections()} connections, {fresh} streams fresh{others}")
+        parts.append(f"{self._diff.open_orders} orders and {self._diff.open_positions} positions open")
+        stored = int(self._metrics.total(DOCUMENTS_INSERTED))
+        parts.append(f"{stored} documents stored")
+        outage = self._flusher.outage
+        if outage is not None:
+            waiting = self._pipeline.stats()["pending"]
+            parts.append(f"MongoDB away for {now - outage.since_s:.0f} s, {waiting} changes waiting")
+        return " | ".join(parts)
+
+    def _check_phase(self) -> Check:
+        phase = self._state.phase
+        return Check("program", phase == "running", phase)
+
+    def _check_database(self) -> Check:
+        outage = self._flusher.outage
+        if outage is not None:
+            away_s = self._clock.monotonic() - outage.since_s
+            return Check("mongodb", ok=False, text=f"away for {away_s:.0f} s, collecting goes on: {outage.error}")
+        if self._state.database_error:
+            return Check("mongodb", ok=False, text=self._state.database_error)
+        return Check("mongodb", ok=True, text=self._state.topology or "not asked yet")
+
+    def _check_venues(self) -> list[Check]:
+        if self._source is None:
+            return []
+        status = self._source.status()
+        states: dict[str, int] = status["states"]
+        faults = {name: count for name, count in states.items() if name != "fresh"}
+        if self._is_young():
+            faults.pop("pending", None)
+        opened = self._open_connections()
+        told = ", ".join(f"{count} {name}" for name, count in sorted(states.items())) or "nothing subscribed"
+        return [Check(status["venue"], bool(opened) and not faults, f"{opened} connections open; streams: {told}")]
+
+    def _check_loop(self) -> Check:
+        lag_ms = self._metrics.value(EVENT_LOOP_LAG_MS)
+        return Check("event loop", lag_ms < LAG_BAD_MS, f"{lag_ms:.0f} ms late")
+
+    def _open_connections(self) -> int:
+        if self._source is None:
+            return 0
+        return sum(1 for connection in self._source.status()["connections"] if connection["state"] == "open")
+
+    def _is_young(self) -> bool:
+        return self._clock.monotonic() - self._started < START_GRACE_S
+
+
+def _by_label(metrics: Metrics, metric: Any) -> dict[str, float]:
+    return {labels[0]: value for labels, value in metrics.by_label(metric).items()}
+
+
+def _by_last_label(metrics: Metrics, metric: Any) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for labels, value in metrics.by_label(metric).items():
+        sums[labels[-1]] = sums.get(labels[-1], 0) + value
+    return sums

@@ -1,0 +1,222 @@
+"""Who is followed: the ``traders`` collection, and the running program's copy of it.
+
+The collection is the truth. The command line and the HTTP interface write to it, the running program looks at it
+every few seconds, so that a change takes effect without a restart whichever way it was made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from msgspec import Struct
+
+from src.models.clock import Clock
+from src.models.errors import StoreError, VenueError
+from src.models.writes import Collection, Patch, Upsert, WriteBatch
+from src.pipeline.documents import to_date
+from src.store.base import Query, Store
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 2.0
+LOOKS_EVERY_S = 30.0
+DISCOVERY_RETRY_S = 60.0
+_SOURCE_RANK = {"manual": 0, "settings": 1}
+
+
+class Candidate(Struct, frozen=True):
+    """Somebody worth following; ``score`` orders candidates of one source, higher first."""
+
+    address: str
+    score: float | None = None
+
+
+Discover = Callable[[int], Awaitable[Sequence[Candidate]]]
+OnChange = Callable[[Sequence[str]], Awaitable[None]]
+
+
+class TraderRegistry:
+    """Reads and changes the ``traders`` collection; used by commands as well as by the running program."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def enabled(self) -> list[str]:
+        """Addresses followed, the most wanted first: by hand, from settings, then by score."""
+        documents = [
+            document async for document in self._store.find(Collection.TRADERS, Query(equals={"enabled": True}))
+        ]
+        documents.sort(key=_wanted)
+        return [document["ethAddress"] for document in documents]
+
+    async def listed(self) -> list[Mapping[str, Any]]:
+        """All documents, followed or not, by address."""
+        query = Query(sort=(("ethAddress", False),))
+        return [document async for document in self._store.find(Collection.TRADERS, query)]
+
+    async def enable(self, candidates: Sequence[Candidate], *, source: str, tags: Sequence[str] = ()) -> int:
+        """Follow these; returns how many were not followed before."""
+        known = await self._known([candidate.address for candidate in candidates])
+        now = to_date(self._clock.wall_ms())
+        writes: list[Upsert] = []
+        for candidate in {candidate.address: candidate for candidate in candidates}.values():
+            before = known.get(candidate.address, {})
+            if before.get("enabled"):
+                continue
+            values = {
+                "ethAddress": candidate.address,
+                "enabled": True,
+                "source": source,
+                "score": candidate.score,
+                "tags": sorted({*before.get("tags", ()), *tags}),
+                "mode": "live",
+                "updatedAt": now,
+            }
+            on_insert = {"createdAt": now, "tier": None, "lastLookAt": None}
+            writes.append(_upsert(candidate.address, before, values, on_insert))
+        await self._write(writes)
+        return len(writes)
+
+    async def disable(self, addresses: Sequence[str]) -> int:
+        """Stop following these; returns how many were followed. What was collected stays."""
+        known = await self._known(addresses)
+        now = to_date(self._clock.wall_ms())
+        writes = [
+            _upsert(address, before, {"enabled": False, "updatedAt": now}, {})
+            for address, before in known.items()
+            if before.get("enabled")
+        ]
+        await self._write(writes)
+        return len(writes)
+
+    async def note_looks(self, looks: Mapping[str, int]) -> None:
+        """Store when each trader was last seen (address -> ms)."""
+        patches = [
+            Patch(Collection.TRADERS, address, {"lastLookAt": to_date(seen_ms)}) for address, seen_ms in looks.items()
+        ]
+        if patches:
+            await self._store.write(WriteBatch(0, [patches]))
+
+    async def _known(self, addresses: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        query = Query(one_of={"ethAddress": list(addresses)})
+        return {document["ethAddress"]: document async for document in self._store.find(Collection.TRADERS, query)}
+
+    async def _write(self, writes: Sequence[Upsert]) -> None:
+        if writes:
+            await self._store.write(WriteBatch(0, [writes]))
+
+
+class Tracking:
+    """The running program's side: notices changes, tells who is followed now. A `TraderControl` for the API."""
+
+    def __init__(
+        self,
+        registry: TraderRegistry,
+        *,
+        clock: Clock,
+        on_change: OnChange,
+        looks: Callable[[], Mapping[str, int]],
+        poll_s: float = POLL_S,
+    ) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._on_change = on_change
+        self._looks = looks
+        self._poll_s = poll_s
+        self._changing = asyncio.Lock()
+        self._noted_looks: dict[str, int] = {}
+        self.addresses: tuple[str, ...] = ()
+
+    async def add(self, addresses: list[str], *, source: str, tags: list[str]) -> int:
+        """Follow these; effective when this returns."""
+        added = await self._registry.enable([Candidate(address) for address in addresses], source=source, tags=tags)
+        await self.refresh()
+        return added
+
+    async def remove(self, addresses: list[str]) -> int:
+        """Stop following these; effective when this returns."""
+        removed = await self._registry.disable(addresses)
+        await self.refresh()
+        return removed
+
+    async def refresh(self) -> None:
+        """Look at the collection and pass on what changed."""
+        async with self._changing:
+            wanted = tuple(await self._registry.enabled())
+            if wanted != self.addresses:
+                await self._on_change(wanted)
+                self.addresses = wanted
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Look every few seconds, and note every half minute when each trader was last seen."""
+        looks_due = self._clock.monotonic() + LOOKS_EVERY_S
+        while not await _is_set_within(stopping, self._poll_s):
+            try:
+                await self.refresh()
+                if self._clock.monotonic() >= looks_due:
+                    looks_due = self._clock.monotonic() + LOOKS_EVERY_S
+                    await self._note_looks()
+            except StoreError as error:  # MongoDB is away; the flush says so, here the next look will do
+                log.debug("traders_not_read", error=str(error))
+
+    async def _note_looks(self) -> None:
+        looks = {address: seen for address, seen in self._looks().items() if self._noted_looks.get(address) != seen}
+        await self._registry.note_looks(looks)
+        self._noted_looks.update(looks)
+
+
+async def seed(registry: TraderRegistry, configured: Sequence[str]) -> None:
+    """Make the configured traders followed; those that only an earlier configuration named are let go."""
+    stale = [
+        document["ethAddress"]
+        for document in await registry.listed()
+        if document.get("source") == "settings" and document["enabled"] and document["ethAddress"] not in configured
+    ]
+    if configured and stale:
+        await registry.disable(stale)
+        log.info("traders_no_longer_configured", addresses=stale)
+    await registry.enable([Candidate(address) for address in configured], source="settings")
+
+
+async def discover_until_found(
+    registry: TraderRegistry, discover: Discover, count: int, stopping: asyncio.Event
+) -> None:
+    """With nobody to follow, take the top of the leaderboard; tries until it works or somebody is added."""
+    while not stopping.is_set():
+        try:
+            if await registry.enabled():
+                return
+            found = await discover(count)
+        except (VenueError, StoreError) as error:
+            log.warning("leaderboard_not_read", error=str(error), next_attempt_s=DISCOVERY_RETRY_S)
+        else:
+            await registry.enable(found, source="leaderboard")
+            log.info("traders_discovered", count=len(found), source="leaderboard")
+            return
+        if await _is_set_within(stopping, DISCOVERY_RETRY_S):
+            return
+
+
+def _upsert(
+    address: str, before: Mapping[str, Any], values: Mapping[str, Any], on_insert: Mapping[str, Any]
+) -> Upsert:
+    revision = int(before.get("revision", 0)) + 1
+    return Upsert(Collection.TRADERS, address, "revision", revision, {**values, "revision": revision}, on_insert)
+
+
+def _wanted(document: Mapping[str, Any]) -> tuple[int, float, str]:
+    score = document.get("score")
+    rank = _SOURCE_RANK.get(document.get("source", ""), 2)
+    return rank, -(score if isinstance(score, int | float) else 0.0), document["ethAddress"]
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,275 @@
+"""The command line: ``python -m src.main`` runs the collector, sub-commands do the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from src import __version__
+from src.app import build_core, open_database, run_collector
+from src.config import Settings, load_settings
+from src.jobs.demo import demo_venue
+from src.jobs.doctor import run_doctor
+from src.jobs.hyperliquid import make_feed
+from src.jobs.record import record_frames
+from src.jobs.recorded_frames import find_recordings, read_frames
+from src.jobs.replay import Replay, ReplayResult, summary
+from src.jobs.tracking import Candidate, TraderRegistry
+from src.logs import configure_logging
+from src.models.errors import CollectorError, ConfigurationError
+from src.models.metrics import Metrics
+from src.store.base import ServerFacts
+from src.venues.clock import SystemClock
+
+EXIT_WRONG = 2
+
+app = typer.Typer(
+    no_args_is_help=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Collect what traders and order books did into MongoDB. Without a command: run.",
+)
+traders_app = typer.Typer(no_args_is_help=True, help="Followed traders; a change takes effect without a restart.")
+app.add_typer(traders_app, name="traders")
+
+
+@app.callback(invoke_without_command=True)
+def _default(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,  # noqa: FBT002
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        run()
+
+
+@app.command()
+def run() -> None:
+    """Collect until Ctrl-C; the same as no command."""
+    settings = _settings()
+    raise typer.Exit(_go(run_collector(settings, announce=lambda url, facts: _banner(settings, url, facts))))
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option(help="The same seed, the same market.")] = 1,
+    faults: Annotated[bool, typer.Option("--faults", help="Let connections break and frames come late.")] = False,  # noqa: FBT002
+) -> None:
+    """Run against a simulated venue: no internet, no account, own data directory."""
+    settings = _settings()
+
+    async def work() -> int:
+        async with demo_venue(settings, seed=seed, faults=faults) as demo_settings:
+            return await run_collector(
+                demo_settings, announce=lambda url, facts: _banner(demo_settings, url, facts, venue="simulated venue")
+            )
+
+    raise typer.Exit(_go(work()))
+
+
+@app.command()
+def doctor() -> None:
+    """Check settings, MongoDB, indexes, venue, clock and disk; one line each, with the remedy."""
+    raise typer.Exit(_go(run_doctor(Path.cwd())))
+
+
+@app.command()
+def record(
+    out: Annotated[Path | None, typer.Option(help="Directory; default: recordings below DATA_DIR.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after this long; default: at Ctrl-C.")] = None,
+) -> None:
+    """Write raw frames with their receipt times to compressed JSON lines; needs no database."""
+    settings = _settings()
+    directory = out if out is not None else settings.data_dir / "recordings"
+    raise typer.Exit(_go(record_frames(settings, directory=directory, seconds=seconds)))
+
+
+@app.command()
+def replay(path: Annotated[Path, typer.Argument(help="A recording, a JSON or JSONL file, or a directory.")]) -> None:
+    """Feed recorded frames through the whole pipeline into MongoDB, with the times they were recorded at."""
+    settings = _settings()
+    metrics = Metrics()
+    result = _go(_replay(settings, path, metrics))
+    typer.echo(summary(result, metrics))
+
+
+@traders_app.command("list")
+def list_traders() -> None:
+    """Show who is followed and who was."""
+
+    async def work(registry: TraderRegistry) -> list[Any]:
+        return list(await registry.listed())
+
+    documents = _with_registry(work)
+    if not documents:
+        typer.echo("nobody is followed yet; add somebody with: traders add 0x…")
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("address", "followed", "source", "score", "tags", "last look"):
+        table.add_column(title, no_wrap=True)
+    for document in documents:
+        score, look = document.get("score"), document.get("lastLookAt")
+        table.add_row(
+            document["ethAddress"],
+            "yes" if document["enabled"] else "no",
+            document["source"],
+            "" if score is None else f"{score:,.0f}",
+            " ".join(document.get("tags") or ()),
+            "" if look is None else f"{look:%Y-%m-%d %H:%M:%S}",
+        )
+    _console().print(table)
+
+
+@traders_app.command("add")
+def add_traders(
+    addresses: Annotated[list[str], typer.Argument(help="0x and 40 hexadecimal digits each.")],
+    tag: Annotated[list[str] | None, typer.Option(help="A word to find them by; may be repeated.")] = None,
+) -> None:
+    """Follow these traders from now on."""
+    wanted = [Candidate(address) for address in _addresses(addresses)]
+
+    async def work(registry: TraderRegistry) -> int:
+        return await registry.enable(wanted, source="manual", tags=tag or [])
+
+    added = _with_registry(work)
+    typer.echo(f"{added} added, {len(wanted) - added} followed already")
+
+
+@traders_app.command("remove")
+def remove_traders(
+    addresses: Annotated[list[str], typer.Argument(help="0x and 40 hexadecimal digits each.")],
+) -> None:
+    """Stop following these traders; what was collected stays."""
+    unwanted = _addresses(addresses)
+
+    async def work(registry: TraderRegistry) -> int:
+        return await registry.disable(unwanted)
+
+    removed = _with_registry(work)
+    typer.echo(f"{removed} removed, {len(unwanted) - removed} not followed")
+    if removed < len(unwanted):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; errors that a person can mend end in one clear text and exit code 2."""
+    try:
+        app()
+    except CollectorError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(EXIT_WRONG)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+async def _replay(settings: Settings, path: Path, metrics: Metrics) -> ReplayResult:
+    find_recordings(path)  # complain before a server is started
+    clock = SystemClock()
+    async with open_database(settings, shared=True) as (store, _):
+        await store.prepare()
+        core = build_core(settings, store=store, metrics=metrics, clock=clock)
+        job = Replay(
+            store=store,
+            feed=make_feed(settings),
+            diff=core.diff,
+            pipeline=core.pipeline,
+            flusher=core.flusher,
+            metrics=metrics,
+        )
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed} frames"))
+        with Progress(*columns, TimeElapsedColumn(), console=_console(stderr=True), transient=True) as progress:
+            bar = progress.add_task(f"replaying {path.name}", total=None)
+            return await job.run(read_frames(path), lambda count: progress.update(bar, completed=count))
+
+
+def _with_registry(work: Any) -> Any:
+    settings = _settings(quiet=True)
+
+    async def connected() -> Any:
+        async with open_database(settings, shared=True) as (store, _):
+            await store.prepare()
+            return await work(TraderRegistry(store, SystemClock()))
+
+    return _go(connected())
+
+
+def _addresses(texts: list[str]) -> list[str]:
+    addresses = list(dict.fromkeys(text.strip().lower() for text in texts))
+    wrong = [address for address in addresses if re.fullmatch(r"0x[0-9a-f]{40}", address) is None]
+    if wrong:
+        raise ConfigurationError(f"not an address (0x and 40 hexadecimal digits): {', '.join(wrong)}")
+    return addresses
+
+
+def _settings(*, quiet: bool = False) -> Settings:
+    settings = load_settings()
+    level = "warning" if quiet and settings.log_level == "info" else settings.log_level
+    configure_logging(level=level, log_format=settings.log_format)
+    return settings
+
+
+def _go(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run on uvloop where there is one."""
+    try:
+        import uvloop  # noqa: PLC0415 - optional: absent on Windows
+    except ImportError:
+        return asyncio.run(work)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def _banner(settings: Settings, url: str, facts: ServerFacts, venue: str = "Hyperliquid") -> None:
+    """What is collected, where it goes, and where to look."""
+    followed = len(settings.hyperliquid_traders)
+    traders = f"{followed} traders" if followed else f"the top {settings.hyperliquid_max_users} of the leaderboard"
+    kinds = [
+        name
+        for name, wanted in (
+            ("orders", settings.trader_orders_ws_enabled),
+            ("positions", settings.trader_positions_ws_enabled),
+            ("fills", settings.hyperliquid_fills),
+        )
+        if wanted
+    ]
+    markets = [
+        name
+        for name, wanted in (("books", settings.hyperliquid_books), ("trades", settings.hyperliquid_trades))
+        if wanted
+    ]
+    lines = [f"market collector {__version__}"]
+    if not settings.hyperliquid_enabled:
+        lines.append("  collects   nothing: HYPERLIQUID_ENABLED is false")
+    else:
+        if settings.trader_ws_enabled:
+            lines.append(f"  collects   {', '.join(kinds) or 'nothing'} of {traders} or as added ({venue})")
+        if markets:
+            lines.append(f"             {' and '.join(markets)} of {', '.join(settings.hyperliquid_coins)}")
+    lines += [
+        f"  into       {facts.uri}  database {facts.database}",
+        f"             MongoDB {facts.version}, {facts.topology}",
+        f"  look at    {url}/  {url}/health  {url}/stats  {url}/docs",
+        f"  files in   {settings.data_dir}",
+        "  stop with  Ctrl-C",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
