@@ -1,0 +1,188 @@
+"""Shapes of the settings: each type turns the text of one setting into a checked value or says what is wrong.
+
+Pure functions without I/O; the settings themselves stand in `src.config`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+MAIN_COIN = re.compile(r"k?[A-Z0-9]{1,20}")
+OTHER_COIN = re.compile(r"@\d{1,6}|#\d{1,9}|[A-Z0-9]{1,20}/[A-Z0-9]{1,20}|[a-z0-9]{1,16}:[A-Za-z0-9]{1,30}")
+DEX = re.compile(r"[a-z0-9]{1,16}")
+DATABASE = re.compile(r"[A-Za-z0-9_-]{1,63}")
+HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
+HIGHEST_PORT = 65_535
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this name or address is reachable from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def split_list(value: Any) -> Any:
+    """Cut comma-separated text into its non-empty parts; other sequences pass as they are."""
+    if isinstance(value, str):
+        return tuple(part for part in (piece.strip() for piece in value.split(",")) if part)
+    return tuple(value) if isinstance(value, Sequence) else value
+
+
+def _distinct(check: Callable[[str], str]) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    """Check every part, report all wrong ones at once, keep the first of equal ones."""
+
+    def apply(parts: tuple[str, ...]) -> tuple[str, ...]:
+        good, bad = [], []
+        for part in parts:
+            try:
+                good.append(check(part))
+            except ValueError as error:
+                bad.append(str(error))
+        if bad:
+            raise ValueError("; ".join(bad))
+        return tuple(dict.fromkeys(good))
+
+    return apply
+
+
+def _address(text: str) -> str:
+    if not ADDRESS.fullmatch(text):
+        raise ValueError(f"'{text[:60]}' is not an address; write 0x and 40 hexadecimal digits")
+    return text.lower()
+
+
+def _coin(text: str) -> str:
+    if MAIN_COIN.fullmatch(text) or OTHER_COIN.fullmatch(text):
+        return text
+    likely = [text.upper(), *(["k" + text[1:].upper()] if text[0] in "kK" else [])]
+    hint = "write BTC, kPEPE, @107, PURR/USDC or xyz:TSLA"
+    if MAIN_COIN.fullmatch(text.upper()):
+        hint = f"upper and lower case differ; did you mean {' or '.join(likely)}?"
+    raise ValueError(f"'{text[:60]}' is not a coin; {hint}")
+
+
+def _dex(text: str) -> str:
+    if not DEX.fullmatch(text):
+        raise ValueError(f"'{text[:60]}' is not the name of a builder dex; write it as in xyz:TSLA before the colon")
+    return text
+
+
+def _database(text: str) -> str:
+    if not DATABASE.fullmatch(text):
+        raise ValueError("use 1 to 63 letters, digits, '_' or '-'")
+    return text
+
+
+def _split_url(text: str, schemes: tuple[str, ...]) -> SplitResult:
+    remedy = f"write {schemes[0]}://host"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"is not a URL ({error}); {remedy}") from None
+    if parts.scheme not in schemes:
+        raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}; {remedy}")
+    if not parts.hostname or re.search(r"\s", text) or port == 0:
+        raise ValueError(f"names no usable host or port; {remedy}")
+    return parts
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        _split_url(text, schemes)
+        return text.rstrip("/")
+
+    return check
+
+
+def _origin(text: str) -> str:
+    if text == "*":
+        raise ValueError(
+            "'*' would let every page on the internet in; name the origins, for example https://desk.example"
+        )
+    parts = _split_url(text, ("https", "http"))
+    if parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username:
+        raise ValueError(f"'{text[:60]}' is more than an origin; write scheme://host:port only")
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _egress(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    for secret in secrets:
+        if secret.get_secret_value() != "direct":
+            _split_url(secret.get_secret_value(), ("http", "https"))
+    if len(secrets) != 1:
+        raise ValueError(
+            "write exactly one of 'direct' or a proxy URL; several egress addresses are not available yet"
+        )
+    return secrets
+
+
+def _mongodb_uri(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text:
+        return secret
+    if not text.startswith(("mongodb://", "mongodb+srv://")):
+        raise ValueError("must begin with mongodb:// or mongodb+srv://; leave it empty for the embedded server")
+    if not text.split("://", 1)[1].rsplit("@", 1)[-1].split("/")[0]:
+        raise ValueError("names no host; write mongodb://host:27017")
+    return secret
+
+
+def _token(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not all("!" <= character <= "~" for character in text):
+        raise ValueError("use printable ASCII without spaces, as it travels in an HTTP header")
+    return secret
+
+
+def _host(text: str) -> str:
+    bare = text.removeprefix("[").removesuffix("]")
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        pass
+    if not HOST_NAME.fullmatch(text) or re.fullmatch(r"[\d.]+", text):
+        raise ValueError("write an address or host name without scheme or port, for example 127.0.0.1 or 0.0.0.0")
+    return text
+
+
+def _directory(path: Path) -> Path:
+    if not str(path).strip() or path == Path():
+        raise ValueError("name a directory")
+    path = path.expanduser()
+    if path.exists() and not path.is_dir():
+        raise ValueError("is a file; name a directory, it is created when missing")
+    return path
+
+
+def _lower(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _comma_list(check: Callable[[str], str]) -> tuple[BeforeValidator, AfterValidator]:
+    return BeforeValidator(split_list), AfterValidator(_distinct(check))
+
+
+Addresses = Annotated[tuple[str, ...], *_comma_list(_address)]
+Coins = Annotated[tuple[str, ...], *_comma_list(_coin)]
+Dexes = Annotated[tuple[str, ...], *_comma_list(_dex)]
+Origins = Annotated[tuple[str, ...], *_comma_list(_origin)]
+Egress = Annotated[tuple[SecretStr, ...], BeforeValidator(split_list), AfterValidator(_egress)]
+DatabaseName = Annotated[str, AfterValidator(_database)]
+WebSocketUrl = Annotated[str, AfterValidator(_url("wss", "ws"))]
+HttpUrl = Annotated[str, AfterValidator(_url("https", "http"))]
+MongoUri = Annotated[SecretStr, AfterValidator(_mongodb_uri)]
+Token = Annotated[SecretStr, AfterValidator(_token)]
+Host = Annotated[str, AfterValidator(_host)]
+Directory = Annotated[Path, AfterValidator(_directory)]
+LowerCase = BeforeValidator(_lower)
