@@ -17,7 +17,7 @@ from src.api.app import create_app
 from src.api.server import serve
 from src.config import Settings
 from src.jobs.candles import CandleJob
-from src.jobs.hyperliquid import HyperliquidSource
+from src.jobs.hyperliquid import HyperliquidSource, Pace
 from src.jobs.status import ProgramStatus, RunState
 from src.jobs.tracking import Tracking, TraderRegistry, discover_until_found, seed
 from src.models.changes import Change, TradeSeen
@@ -151,7 +151,16 @@ async def open_database(
 class Collector:
     """One running program: everything between the venue and MongoDB, and who looks at it."""
 
-    def __init__(self, settings: Settings, *, store: Store, stop: Stop, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        stop: Stop,
+        clock: Clock,
+        metrics: Metrics,
+        pace: Pace | None = None,
+    ) -> None:
         self._settings = settings
         self._store = store
         self._stop = stop
@@ -159,7 +168,7 @@ class Collector:
         self._metrics = metrics
         self._core = build_core(settings, store=store, metrics=metrics, clock=clock)
         self._hyperliquid = (
-            HyperliquidSource(settings, sink=self._core.pipeline, clock=clock, metrics=metrics)
+            HyperliquidSource(settings, sink=self._core.pipeline, clock=clock, metrics=metrics, pace=pace)
             if settings.hyperliquid_enabled
             else None
         )

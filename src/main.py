@@ -18,7 +18,7 @@ from src import __version__
 from src.app import build_core, open_database, run_collector
 from src.config import Settings, load_settings
 from src.jobs.demo import demo_venue
-from src.jobs.doctor import run_doctor
+from src.jobs.doctor import examine, exit_code
 from src.jobs.hyperliquid import make_feed
 from src.jobs.record import record_frames
 from src.jobs.recorded_frames import find_recordings, read_frames
@@ -82,7 +82,11 @@ def demo(
 @app.command()
 def doctor() -> None:
     """Check settings, MongoDB, indexes, venue, clock and disk; one line each, with the remedy."""
-    raise typer.Exit(_go(run_doctor(Path.cwd())))
+    configure_logging(level="error")
+    lines = _go(examine(clock=SystemClock()))
+    for line in lines:
+        typer.echo(str(line))
+    raise typer.Exit(exit_code(lines))
 
 
 @app.command()

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from src.config import Settings
-from src.venues.hyperliquid.simulator import Cadences, HyperliquidSimulator, MarketConfig, SimulatorConfig
+from src.venues.hyperliquid.simulator import Cadences, FaultPlan, HyperliquidSimulator, MarketConfig, SimulatorConfig
 
 DEMO_COINS = ("BTC", "ETH", "SOL", "HYPE")
 DEMO_CADENCE_S = 1.0
+DEMO_FAULTS_PER_MINUTE = 6.0
 DEMO_DATABASE_SUFFIX = "_demo"
 
 
@@ -24,9 +25,8 @@ async def demo_venue(settings: Settings, *, seed: int, faults: bool) -> AsyncIte
         market=MarketConfig(seed=seed, traders=min(10, settings.hyperliquid_max_users)),
         cadences=Cadences.quick(DEMO_CADENCE_S),
     )
-    async with HyperliquidSimulator(config) as simulator:
-        if faults:
-            simulator.faults.start_plan(seed=seed)
+    plan = FaultPlan(seed=seed, rate=DEMO_FAULTS_PER_MINUTE) if faults else None
+    async with HyperliquidSimulator(config, plan=plan) as simulator:
         yield settings.model_copy(
             update={
                 "hyperliquid_ws_url": simulator.ws_url,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
+from msgspec import Struct
 
 from src.config import Settings
 from src.jobs.tracking import Candidate
@@ -15,26 +16,41 @@ from src.models.messages import Refusal, RefusalKind
 from src.models.metrics import Metrics
 from src.models.streams import StreamKey, Subscription
 from src.venues.budget import Budget
-from src.venues.feed import RawTap, Sink
+from src.venues.feed import Heartbeat, RawTap, Sink
 from src.venues.hyperliquid.feed import FeedChoice, HyperliquidFeed, TraderStreams, market_subscriptions
 from src.venues.hyperliquid.leaderboard import top_traders
 from src.venues.pool import Pool
+from src.venues.timing import Timing
 
 log = structlog.get_logger(__name__)
+
+
+class Pace(Struct, frozen=True):
+    """Waiting times other than the usual ones; simulations hand in shorter ones."""
+
+    timing: Timing
+    heartbeat: Heartbeat
 
 
 class HyperliquidSource:
     """Turns settings and followed traders into subscriptions of one pool."""
 
     def __init__(
-        self, settings: Settings, *, sink: Sink, clock: Clock, metrics: Metrics, tap: RawTap | None = None
+        self,
+        settings: Settings,
+        *,
+        sink: Sink,
+        clock: Clock,
+        metrics: Metrics,
+        tap: RawTap | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
         self._choice = FeedChoice(settings.hyperliquid_trader_feed)
         self.followed: tuple[str, ...] = ()
-        feed = make_feed(settings)
+        feed = make_feed(settings, pace)
         self.pool = Pool(
             feed=feed,
             sink=sink,
@@ -43,6 +59,7 @@ class HyperliquidSource:
             budget=Budget(feed.limits, clock=clock),
             clients=settings.trader_ws_clients,
             tap=tap,
+            timing=pace.timing if pace else None,
         )
 
     def follow(self, addresses: Sequence[str]) -> None:
@@ -100,11 +117,12 @@ class HyperliquidSource:
         return wanted
 
 
-def make_feed(settings: Settings) -> HyperliquidFeed:
+def make_feed(settings: Settings, pace: Pace | None = None) -> HyperliquidFeed:
     """The feed the settings describe."""
     proxy = settings.hyperliquid_proxy
     return HyperliquidFeed(
         settings.hyperliquid_ws_url,
         max_users=settings.hyperliquid_max_users,
         proxy=None if proxy is None else proxy.get_secret_value(),
+        heartbeat=pace.heartbeat if pace else None,
     )
