@@ -106,12 +106,24 @@ Message = OrdersSnapshot | PositionsSnapshot | Book | Trade | Fill
 
 
 class Data(Struct, frozen=True):
-    """A frame that carried data of one stream. ``venue_ms`` is the newest venue time in it, None if it has none."""
+    """A frame that carried data of one stream.
+
+    Attributes:
+        venue_ms: the newest venue time in it, None if it has none.
+        messages: what it said; may be empty (a trader without fills), which is still a sign of life.
+        received_ms: when it arrived; of a frame with messages they tell the same.
+    """
 
     stream: StreamKey
     venue_ms: int | None
     messages: tuple[Message, ...]
     size_bytes: int = 0
+    received_ms: int | None = None
+
+    @property
+    def arrived_ms(self) -> int | None:
+        """When this frame arrived, None when it does not say."""
+        return self.messages[0].received_ms if self.messages else self.received_ms
 
 
 class Ack(Struct, frozen=True):

@@ -17,13 +17,24 @@ from src.models.streams import Subscription
 
 
 class Endpoint(Struct, frozen=True):
-    """Where to open a WebSocket. ``max_size_bytes`` bounds one frame; ``compression`` offers permessage-deflate."""
+    """Where to open a WebSocket.
+
+    Attributes:
+        url: ``ws://`` or ``wss://`` address.
+        headers: sent with the handshake.
+        max_size_bytes: bound of one message; a larger one ends the connection and is counted as rejected.
+        compression: offers permessage-deflate.
+        proxy: address of a proxy, None = straight out, whatever the environment says.
+        binary: the venue sends binary messages. False: text arrives at ``Feed.decode`` as ``bytes`` (not yet checked
+            to be UTF-8), binary messages are rejected before it. True: text arrives as ``str``, binary as ``bytes``.
+    """
 
     url: str
     headers: Mapping[str, str] = {}
     max_size_bytes: int = 16 * 1024 * 1024
     compression: bool = False
     proxy: str | None = None
+    binary: bool = False
 
 
 class Heartbeat(Struct, frozen=True):
