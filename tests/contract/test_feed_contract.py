@@ -22,6 +22,7 @@ from src.venues.budget import Budget
 from src.venues.clock import SystemClock
 from src.venues.feed import Feed
 from src.venues.pool import Pool
+from tests.support import hyperliquid_case
 from tests.support.toy_venue import QUICK, MemorySink, ToyFeed, market, until, user_feeds
 
 RECEIVED_MS = 1_700_000_000_123
@@ -77,7 +78,16 @@ TOY = FeedCase(
     ),
 )
 
-CASES = {"toy": TOY}
+HYPERLIQUID = FeedCase(
+    make=hyperliquid_case.make_feed,
+    subscriptions=hyperliquid_case.SUBSCRIPTIONS,
+    ack=hyperliquid_case.ack,
+    data=hyperliquid_case.data,
+    pong=hyperliquid_case.PONG,
+    refusals=hyperliquid_case.REFUSALS,
+)
+
+CASES = {"toy": TOY, "hyperliquid": HYPERLIQUID}
 
 
 @pytest.fixture(params=CASES.values(), ids=CASES.keys())
