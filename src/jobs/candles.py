@@ -23,6 +23,7 @@ from src.models.messages import Trade
 from src.models.metrics import CANDLE_FAILURES, CANDLES_COMPUTED, CANDLES_GIVEN_UP, Metrics
 from src.models.writes import Collection, Insert, Patch, Upsert, WriteBatch
 from src.store.base import Query, Store
+from src.store.counting import count_written
 
 PASS_INTERVAL_S = 5.0
 SUMS_INTERVAL_S = 60.0
@@ -269,6 +270,7 @@ class CandleJob:
         for start in range(0, len(writes), _WRITES_PER_BATCH):
             self._seq += 1
             result = await self._store.write(WriteBatch(self._seq, [writes[start : start + _WRITES_PER_BATCH]]))
+            count_written(self._metrics, result)
             for rejected in result.rejected[:1]:
                 _log.error("candle_rejected", reason=rejected.reason, count=len(result.rejected))
         for candle in computed:

@@ -15,9 +15,11 @@ from msgspec import Struct
 
 from src.models.clock import Clock
 from src.models.errors import StoreError, VenueError
-from src.models.writes import Collection, Patch, Upsert, WriteBatch
+from src.models.metrics import Metrics
+from src.models.writes import Collection, Patch, Upsert, Write, WriteBatch
 from src.pipeline.documents import to_date
 from src.store.base import Query, Store
+from src.store.counting import count_written
 
 log = structlog.get_logger(__name__)
 
@@ -41,9 +43,10 @@ OnChange = Callable[[Sequence[str]], Awaitable[None]]
 class TraderRegistry:
     """Reads and changes the ``traders`` collection; used by commands as well as by the running program."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, metrics: Metrics | None = None) -> None:
         self._store = store
         self._clock = clock
+        self._metrics = metrics or Metrics()
 
     async def enabled(self) -> list[str]:
         """Addresses followed, the most wanted first: by hand, from settings, then by score."""
@@ -98,16 +101,15 @@ class TraderRegistry:
         patches = [
             Patch(Collection.TRADERS, address, {"lastLookAt": to_date(seen_ms)}) for address, seen_ms in looks.items()
         ]
-        if patches:
-            await self._store.write(WriteBatch(0, [patches]))
+        await self._write(patches)
 
     async def _known(self, addresses: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         query = Query(one_of={"ethAddress": list(addresses)})
         return {document["ethAddress"]: document async for document in self._store.find(Collection.TRADERS, query)}
 
-    async def _write(self, writes: Sequence[Upsert]) -> None:
+    async def _write(self, writes: Sequence[Write]) -> None:
         if writes:
-            await self._store.write(WriteBatch(0, [writes]))
+            count_written(self._metrics, await self._store.write(WriteBatch(0, [writes])))
 
 
 class Tracking:
