@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 PositionKind = Literal["open", "increase", "decrease", "flip", "close", "leverage", "entry"]
+
+Multiplier = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+"""A leverage; bounded, so that every position can be packed and stored."""
 
 
 class Leverage(Struct, frozen=True, gc=False):
     """Margin mode (``cross`` or ``isolated``) and multiplier; ``rawUsd`` exists for isolated positions only."""
 
     type: str
-    value: int
+    value: Multiplier
     rawUsd: str | None = None  # noqa: N815 - the venue's field name
 
 
@@ -37,7 +40,7 @@ class Position(Struct, frozen=True, gc=False):
     returnOnEquity: str | None = None  # noqa: N815
     liquidationPx: str | None = None  # noqa: N815
     marginUsed: str | None = None  # noqa: N815
-    maxLeverage: int | None = None  # noqa: N815
+    maxLeverage: Multiplier | None = None  # noqa: N815
     cumFunding: CumFunding | None = None  # noqa: N815
 
 

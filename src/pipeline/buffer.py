@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from msgspec import structs
+
 from src.models.messages import Book, Data, OrdersSnapshot, PositionsSnapshot
 from src.models.metrics import MESSAGES_BUFFERED, MESSAGES_COALESCED, MESSAGES_DROPPED, Metrics
 from src.models.streams import StreamKey
@@ -34,8 +36,8 @@ class Buffer:
         """True when the next frame would coalesce or cost another its place."""
         return len(self._queue) >= self._capacity
 
-    def put(self, data: Data) -> StreamKey | None:
-        """Take a frame; returns the stream that lost an increment by it, None when nothing was lost."""
+    def put(self, data: Data) -> Data | None:
+        """Take a frame; returns the increment that lost its place to it, None when nothing was lost."""
         if len(self._queue) < self._capacity:
             self._metrics.add(MESSAGES_BUFFERED)
             self._queue.append(data)
@@ -49,7 +51,7 @@ class Buffer:
             return None
         lost = self._increments.popleft()
         self._metrics.add(MESSAGES_DROPPED, lost.stream.channel, "buffer_full", amount=len(lost.messages))
-        return lost.stream
+        return lost
 
     def drain(self) -> list[Data]:
         """Everything, in order per stream, and leave the buffer empty."""
@@ -75,7 +77,7 @@ def _newest(earlier: Data, later: Data) -> Data:
     kept = tuple(message for message in earlier.messages if _kind(message) not in kinds)
     if not kept:
         return later
-    return Data(later.stream, later.venue_ms, (*kept, *later.messages), later.size_bytes)
+    return structs.replace(later, messages=(*later.messages, *kept))
 
 
 def _kind(message: object) -> tuple[type, str]:

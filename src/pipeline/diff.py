@@ -78,14 +78,18 @@ class Diff:
     # -- live ------------------------------------------------------------------------------------------------------
 
     def apply(self, data: Data) -> list[Change]:
-        """Changes made by one frame; a hole in its stream ends here."""
+        """Changes made by one frame; a hole in its stream ends here, unless the frame arrived before it began."""
         changes: list[Change] = []
-        if self._holes:
-            hole = self._holes.pop(data.stream, None)
-            if hole is not None:
-                changes.append(_closed_hole(data, hole))
+        hole = self._holes.get(data.stream) if self._holes else None
+        ends_ms = data.arrived_ms
+        if hole is not None and ends_ms is not None and ends_ms >= hole.from_ms:
+            del self._holes[data.stream]
+            changes.append(HoleClosed(str(data.stream), data.stream.venue, hole.from_ms, ends_ms, hole.reason))
+            hole = None
         for message in data.messages:
             self._apply(data.stream, message, changes)
+        if hole is not None:
+            self._unwatch(data.stream)
         return changes
 
     def apply_gap(self, gap: Gap) -> list[Change]:
@@ -260,7 +264,9 @@ class Diff:
         """Learn which state a stream feeds, to know what a gap in it blinds."""
         if state.stream != stream:
             state.stream = stream
-            self._fed.setdefault(stream, []).append(state)
+            fed = self._fed.setdefault(stream, [])
+            if not any(known is state for known in fed):
+                fed.append(state)
 
     def _unwatch(self, stream: StreamKey) -> None:
         for state in self._fed.get(stream, ()):
@@ -292,8 +298,3 @@ class _RecentIds:
         if len(self._order) > RECENT_IDS:
             self._known.discard(self._order.popleft())
         return True
-
-
-def _closed_hole(data: Data, hole: Hole) -> HoleClosed:
-    received_ms = data.messages[0].received_ms if data.messages else hole.from_ms
-    return HoleClosed(str(data.stream), data.stream.venue, hole.from_ms, max(received_ms, hole.from_ms), hole.reason)

@@ -5,11 +5,13 @@ Field names and types are the contract of `docs/data-model.md`. Times become UTC
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
 from zlib import crc32
+
+from msgspec import structs
 
 from src.models.changes import (
     AccountSample,
@@ -85,8 +87,7 @@ def writes_of_order(change: OrderChange) -> tuple[Write, ...]:
         state["closeReason"] = "unknown"
     elif change.reopened:
         state.update(closedAt=None, closeReason=None, closeObserved=None)
-    if state["parentOid"] is None:
-        del state["parentOid"]  # an activated child keeps the name of its parent in the state
+    _keep_parent(state, change.changes)
     return (
         Insert(Collection.TRADER_ORDER_EVENTS, event),
         Upsert(
@@ -293,7 +294,7 @@ def order_of_document(document: Mapping[str, Any]) -> Order:
     """An order as stored (in ``trader_orders`` or an event), back in the program's terms."""
     timestamp = document.get("timestamp")
     return Order(
-        oid=document["oid"],
+        oid=int(document["oid"]),  # as `_integer`
         coin=document["coin"],
         side=document["side"],
         limitPx=_text(document["limitPx"]) or "0",
@@ -308,7 +309,7 @@ def order_of_document(document: Mapping[str, Any]) -> Order:
         triggerPx=_text(document.get("triggerPx")),
         triggerCondition=document.get("triggerCondition"),
         isPositionTpsl=document.get("isPositionTpsl"),
-        parentOid=document.get("parentOid"),
+        parentOid=None if document.get("activated") else _integer(document.get("parentOid")),
     )
 
 
@@ -321,13 +322,24 @@ def position_of_document(document: Mapping[str, Any]) -> Position:
         szi=_text(document["szi"]) or "0",
         leverage=None if leverage is None else Leverage(leverage["type"], leverage["value"]),
         entryPx=_text(document.get("entryPx")),
+        positionValue=_text(document.get("positionValue")),
+        unrealizedPnl=_text(document.get("unrealizedPnl")),
+        returnOnEquity=_text(document.get("returnOnEquity")),
+        liquidationPx=_text(document.get("liquidationPx")),
+        marginUsed=_text(document.get("marginUsed")),
         maxLeverage=document.get("maxLeverage"),
-        cumFunding=None if funding is None else CumFunding(*(_text(value) for value in funding.values())),
+        cumFunding=None if funding is None else CumFunding(**{name: _text(value) for name, value in funding.items()}),
     )
 
 
-def upsert_of_event(collection: Collection, event: Mapping[str, Any]) -> Upsert:
-    """The state an event leads to; for states that a crash left behind their last event."""
+def upsert_of_events(collection: Collection, events: Sequence[Mapping[str, Any]]) -> Upsert:
+    """The state to which events of one order or position lead; for states that a crash left behind their events."""
+    steps = [_upsert_of_event(collection, event) for event in sorted(events, key=lambda event: event["revision"])]
+    values = {name: value for step in steps for name, value in step.values.items()}
+    return structs.replace(steps[-1], values=values, on_insert=steps[0].on_insert)
+
+
+def _upsert_of_event(collection: Collection, event: Mapping[str, Any]) -> Upsert:
     values = {key: value for key, value in event.items() if key not in {"_id", "changes", "venueTime"}}
     received = event["receivedAt"]
     at = event.get("venueTime") or (event["timestamp"] if "kind" in event else received)
@@ -340,10 +352,18 @@ def upsert_of_event(collection: Collection, event: Mapping[str, Any]) -> Upsert:
         values.update(openedAt=at, closedAt=None, closeObserved=None)
     elif event["changes"].get("status", {}).get("to") == "open":
         values.update(closedAt=None, closeReason=None, closeObserved=None)
-    if values.get("parentOid", 0) is None:
-        del values["parentOid"]
+    if collection is Collection.TRADER_ORDERS:
+        _keep_parent(values, event["changes"])
     identity = str(event["_id"]).rpartition(":")[0]
     return Upsert(collection, identity, "revision", event["revision"], values, {"createdAt": received})
+
+
+def _keep_parent(state: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Let an activated child keep the name of its parent in the state, marked as no longer waiting for it."""
+    if "parentOid" in changes:
+        state["activated"] = state["parentOid"] is None
+    if state.get("parentOid") is None:
+        state.pop("parentOid", None)
 
 
 def _order_fields(order: Order) -> dict[str, Any]:
@@ -429,3 +449,8 @@ def _present(**fields: Any) -> dict[str, Any]:
 
 def _text(value: float | None) -> str | None:
     return None if value is None else repr(float(value))
+
+
+def _integer(value: int | None) -> int | None:
+    """A plain int: MongoDB hands out a subclass that message packing does not take."""
+    return None if value is None else int(value)

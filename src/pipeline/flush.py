@@ -19,18 +19,16 @@ from src.models.clock import Clock
 from src.models.errors import StoreError, StoreFatalError
 from src.models.metrics import (
     DEAD_LETTERS,
-    DOCUMENTS_INSERTED,
-    DOCUMENTS_MODIFIED,
     FLUSH_RETRIES,
     FLUSHES,
     WRITES_PENDING,
-    WRITES_REPEATED,
     Metrics,
 )
 from src.models.writes import Collection, Insert, Rejected, WriteBatch, WriteResult
 from src.pipeline.batches import BatchBuilder
 from src.pipeline.pending import SEGMENT_SIZE, Pending
 from src.store.base import Store
+from src.store.counting import count_written
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +40,7 @@ RETRY_CAP_S = 10.0
 FATAL_RETRY_S = 30.0
 REPORT_EVERY_S = 30.0
 SAMPLE_BYTES = 4096
+UNTRANSLATABLE = "untranslatable"
 
 
 class StoreOutage(Struct, frozen=True):
@@ -74,6 +73,7 @@ class Flusher:
         self._flush_size = flush_size
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self._wanted = asyncio.Event()
+        self._storing = asyncio.Lock()
         self._sequence = 0
         self._reported: Counter[str] = Counter()
         self._reported_at = clock.monotonic()
@@ -85,14 +85,22 @@ class Flusher:
         """Flush until ``stopping``; the last flush is the caller's, with its own deadline (see `drain`)."""
         while not stopping.is_set():
             await self._wait(self._interval_s, stopping)
-            while len(self._pending) and not stopping.is_set():
-                if not await self.flush_once():
+            # What comes in meanwhile waits for its own turn: the interval is kept however long a write takes.
+            backlog = self._pending.segments
+            while backlog and not stopping.is_set():
+                if await self.flush_once():
+                    backlog -= 1
+                else:
                     await self._wait_to_retry(stopping)
+
+    def request(self) -> None:
+        """Flush as soon as possible."""
+        self._wanted.set()
 
     def nudge(self) -> None:
         """Flush soon if enough is pending."""
         if len(self._pending) >= self._flush_size:
-            self._wanted.set()
+            self.request()
 
     async def drain(self) -> None:
         """Store everything that is pending, trying again until it is done; bound it with a timeout."""
@@ -101,7 +109,14 @@ class Flusher:
                 await asyncio.sleep(self._retry_delay_s())
 
     async def flush_once(self) -> bool:
-        """Store the oldest segment; False when MongoDB did not take it and it waits to be offered again."""
+        """Store the oldest segment; False when MongoDB did not take it and it waits to be offered again.
+
+        Segments are stored one after the other: a second caller waits for the first.
+        """
+        async with self._storing:
+            return await self._flush_oldest()
+
+    async def _flush_oldest(self) -> bool:
         segment = self._pending.take()
         if not segment:
             return True
@@ -124,9 +139,17 @@ class Flusher:
         builder = BatchBuilder(self._sequence)
         for start in range(0, len(segment), BUILD_CHUNK):
             for change in segment[start : start + BUILD_CHUNK]:
-                builder.add(change)
+                self._translate(builder, change)
             await asyncio.sleep(0)
         return builder.build()
+
+    def _translate(self, builder: BatchBuilder, change: Change) -> None:
+        try:
+            builder.add(change)
+        except Exception:  # one change that cannot be translated must not hold up all that wait behind it for ever
+            self._metrics.add(DEAD_LETTERS, "store", UNTRANSLATABLE)
+            log.exception("change_not_translated", change=type(change).__name__)
+            builder.add(self._letter(UNTRANSLATABLE, type(change).__name__, repr(change)))
 
     def _note_stored(self, segment: Sequence[Change], result: WriteResult) -> None:
         if self.outage is not None:
@@ -136,11 +159,7 @@ class Flusher:
         self.last_flush_ms = self._clock.wall_ms()
         self._metrics.add(FLUSHES)
         self._metrics.put(WRITES_PENDING, value=len(self._pending))
-        for collection, count in result.inserted.items():
-            self._metrics.add(DOCUMENTS_INSERTED, collection, amount=count)
-        for collection, count in result.modified.items():
-            self._metrics.add(DOCUMENTS_MODIFIED, collection, amount=count)
-        self._metrics.add(WRITES_REPEATED, amount=result.repeated)
+        count_written(self._metrics, result)
         self._put_aside(result.rejected)
         self._report(segment)
 
@@ -151,21 +170,14 @@ class Flusher:
             if item.write.collection is Collection.DEAD_LETTERS:
                 continue  # a letter that cannot be stored is only counted
             sample = repr(item.write.document if isinstance(item.write, Insert) else item.write.values)
-            body = sample.encode("utf-8", "backslashreplace")
-            letters.append(
-                DeadLetter(
-                    venue="",
-                    stage="store",
-                    reason=item.reason,
-                    detail=item.write.collection.value,
-                    sample=body[:SAMPLE_BYTES],
-                    size_bytes=len(body),
-                    received_ms=self._clock.wall_ms(),
-                )
-            )
+            letters.append(self._letter(item.reason, item.write.collection.value, sample))
         if letters:
             log.error("documents_rejected", count=len(letters), reason=rejected[0].reason)
             self._pending.add(letters)
+
+    def _letter(self, reason: str, detail: str, sample: str) -> DeadLetter:
+        body = sample.encode("utf-8", "backslashreplace")
+        return DeadLetter("", "store", reason, detail, body[:SAMPLE_BYTES], len(body), self._clock.wall_ms())
 
     def _report(self, segment: Sequence[Change]) -> None:
         """One line with sums, at most every `REPORT_EVERY_S`."""

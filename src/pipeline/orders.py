@@ -39,7 +39,7 @@ class TrackedOrder(Struct, gc=False):
 
 
 class ClosedOrder(Struct, gc=False):
-    """What is remembered of a closed order."""
+    """What is remembered of a closed order; ``cloid`` only as long as nothing is known to have replaced it."""
 
     revision: int
     cloid: str | None
@@ -55,7 +55,7 @@ class OrdersState(Struct):
         watched: False before the first list and after a gap: what vanished then was not seen to vanish.
         rows: the mapping applied last; receiving the same object again means nothing changed.
         held: orders missing from the last list, so many at once that their closing waits for the next list.
-        doubted: closed orders that the last list brought back; that list was not believed.
+        doubted: closed orders that the last list brought back; of that list only unknown orders were taken.
     """
 
     trader: str
@@ -94,17 +94,22 @@ def apply_orders(state: OrdersState, snapshot: OrdersSnapshot) -> OrdersOutcome:
     returned = _returned(state, snapshot.rows)
     if returned and not (returned & state.doubted):
         state.doubted = returned
-        return OrdersOutcome([], "reopening")
+        return _doubt(state, snapshot)
     return _believe(state, snapshot)
 
 
 def restore_order(state: OrdersState, order: Order, revision: int) -> None:
     """Put an open order as stored into the state, to compare the first list after a restart with."""
     state.known[order.oid] = TrackedOrder(pack_order(order), revision)
+    state.closed.pop(order.oid, None)
+    state.rows = None  # whatever list was seen before, it was not compared with this
 
 
 def restore_closed(state: OrdersState, oid: int, revision: int, cloid: str | None, closed_ms: int) -> None:
-    """Remember an order that was closed shortly before a restart."""
+    """Remember an order that was closed shortly before a restart; of several closes of one order the last counts."""
+    earlier = state.closed.pop(oid, None)
+    if earlier is not None and earlier.revision > revision:
+        revision, cloid, closed_ms = earlier.revision, earlier.cloid, earlier.closed_ms
     _remember_closed(state, oid, ClosedOrder(revision, cloid, closed_ms))
 
 
@@ -123,11 +128,20 @@ def changed_fields(old: Order, new: Order) -> dict[str, dict[str, Any]]:
     return changes
 
 
+def _doubt(state: OrdersState, snapshot: OrdersSnapshot) -> OrdersOutcome:
+    """Take from a list that may be old only orders never seen before: they did live, whenever it was."""
+    fresh = [oid for oid in snapshot.rows if oid not in state.known and oid not in state.closed]
+    return OrdersOutcome(_close_and_open(state, snapshot, [], fresh), "reopening")
+
+
 def _believe(state: OrdersState, snapshot: OrdersSnapshot) -> OrdersOutcome:
     known, rows = state.known, snapshot.rows
+    before = state.rows or {}
     changes: list[OrderChange | OrderLink] = []
     fresh: list[int] = []
     for oid, row in rows.items():
+        if before.get(oid) is row:
+            continue  # spares a look at what is known, which for one of a thousand traders is no longer in the cache
         tracked = known.get(oid)
         if tracked is None:
             fresh.append(oid)
@@ -173,16 +187,16 @@ def _close_and_open(
         return []
     orders = {oid: unpack_order(snapshot.rows[oid]) for oid in fresh}
     vanishing = [unpack_order(state.known[oid].row) for oid in vanished]
-    # A modify can show both legs for a while, so the successor may be known already.
-    successors = _oids_by_cloid(snapshot.rows) if any(order.cloid for order in vanishing) else {}
+    successors = _successors(vanishing, snapshot.rows)
     observed: CloseObserved = "live" if state.watched else "late"
     changes: list[OrderChange | OrderLink] = []
     replaces: dict[int, int] = {}
     for order in vanishing:
-        successor = successors.get(order.cloid) if order.cloid else None
+        successor = successors.get(order.oid)
         if successor in orders:
             replaces[successor] = order.oid
         elif successor is not None:
+            # A modify can show both legs for a while: its new one was known before.
             changes.append(OrderLink(snapshot.venue, state.trader, successor, replaces=order.oid))
         changes.append(_close(state, snapshot, order, observed, successor))
     for oid, order in orders.items():
@@ -200,7 +214,8 @@ def _close(
 ) -> OrderChange:
     revision = state.known.pop(order.oid).revision + 1
     closed_ms = snapshot.time_ms or snapshot.received_ms
-    _remember_closed(state, order.oid, ClosedOrder(revision, order.cloid, closed_ms))
+    cloid = order.cloid if successor is None else None
+    _remember_closed(state, order.oid, ClosedOrder(revision, cloid, closed_ms))
     return _change(
         state,
         snapshot,
@@ -239,7 +254,7 @@ def _change(
 
 
 def _predecessor(state: OrdersState, order: Order) -> int | None:
-    """The order with the same cloid that closed just before this one was placed."""
+    """The order with the same cloid that closed just before this one was placed; it has found its successor then."""
     if not order.cloid or order.timestamp is None:
         return None
     for oid in reversed(state.closed):
@@ -247,17 +262,21 @@ def _predecessor(state: OrdersState, order: Order) -> int | None:
         if order.timestamp - closed.closed_ms > REPLACE_WINDOW_MS:
             return None
         if closed.cloid == order.cloid and oid < order.oid:
+            closed.cloid = None
             return oid
     return None
 
 
-def _oids_by_cloid(rows: Mapping[int, bytes]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for oid, row in rows.items():
-        cloid = unpack_order(row).cloid
-        if cloid and found.get(cloid, -1) < oid:
-            found[cloid] = oid
-    return found
+def _successors(vanishing: list[Order], rows: Mapping[int, bytes]) -> dict[int, int]:
+    """Vanishing order -> the one with the same cloid that was placed next: listed now, or itself vanishing."""
+    if not any(order.cloid for order in vanishing):
+        return {}
+    oids: dict[str, list[int]] = {}
+    for order in [*vanishing, *map(unpack_order, rows.values())]:
+        if order.cloid:
+            oids.setdefault(order.cloid, []).append(order.oid)
+    later = {order.oid: [oid for oid in oids.get(order.cloid or "", ()) if oid > order.oid] for order in vanishing}
+    return {oid: min(candidates) for oid, candidates in later.items() if candidates}
 
 
 def _returned(state: OrdersState, rows: Mapping[int, bytes]) -> frozenset[int]:

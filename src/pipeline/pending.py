@@ -23,6 +23,11 @@ class Pending:
         return self._count
 
     @property
+    def segments(self) -> int:
+        """Segments that can be taken now."""
+        return len(self._segments)
+
+    @property
     def is_full(self) -> bool:
         """True when the diff has to wait; the buffer then coalesces."""
         return self._count >= self._limit

@@ -22,6 +22,7 @@ from src.models.metrics import (
     MESSAGES_OUTDATED,
     ORDER_CHANGES,
     POSITION_CHANGES,
+    TASK_FAILURES,
     WRITES_PENDING,
     Metrics,
 )
@@ -36,6 +37,8 @@ log = structlog.get_logger(__name__)
 
 LETTERS_PER_REASON = 20
 """Dead letters stored per reason and minute; the counters tell the rest."""
+
+FAULT_LOG_EVERY_S = 60.0
 
 RefusalListener = Callable[[Refusal, tuple[Subscription, ...]], None]
 
@@ -64,17 +67,20 @@ class Pipeline:
         self._clock = clock
         self._drain_interval_s = drain_interval_s
         self._letters: dict[str, tuple[int, int]] = {}
+        self._fault_logged_at: float | None = None
         self.on_refused: RefusalListener | None = None
 
     # -- Sink ------------------------------------------------------------------------------------------------------
 
     def data(self, data: Data) -> None:
-        """Take a frame; a full buffer drains at once."""
+        """Take a frame; a full buffer drains at once and asks for a flush."""
         lost = self._buffer.put(data)
         if lost is not None:
-            self._take(self._diff.apply_gap(Gap((lost,), GapReason.OVERFLOW, self._clock.wall_ms())))
+            since_ms = lost.arrived_ms if lost.arrived_ms is not None else self._clock.wall_ms()
+            self._take(self._diff.apply_gap(Gap((lost.stream,), GapReason.OVERFLOW, since_ms)))
         if self._buffer.is_full:
             self.drain()
+            self._flusher.request()
 
     def gap(self, gap: Gap) -> None:
         """Note that streams are no longer seen, after what they had delivered before."""
@@ -106,8 +112,7 @@ class Pipeline:
         """Diff everything buffered, unless too much already waits for MongoDB."""
         if self._pending.is_full or not len(self._buffer):
             return
-        for data in self._buffer.drain():
-            self._take(self._diff.apply(data))
+        self._apply_buffered()
 
     async def run_drain(self, stopping: asyncio.Event) -> None:
         """Drain every ``DIFF_INTERVAL`` seconds until ``stopping``, and measure how late the loop is."""
@@ -122,8 +127,7 @@ class Pipeline:
 
     async def finish(self, timeout_s: float) -> int:
         """Diff and store what is left, within ``timeout_s``; returns how many changes could not be stored."""
-        for data in self._buffer.drain():
-            self._take(self._diff.apply(data))
+        self._apply_buffered()
         try:
             await asyncio.wait_for(self._flusher.drain(), timeout_s)
         except TimeoutError:
@@ -153,6 +157,23 @@ class Pipeline:
             "last_flush_ms": self._flusher.last_flush_ms,
             "event_loop_lag_ms": round(metrics.value(EVENT_LOOP_LAG_MS), 1),
         }
+
+    def _apply_buffered(self) -> None:
+        for data in self._buffer.drain():
+            try:
+                changes = self._diff.apply(data)
+            except Exception as error:  # noqa: BLE001 - a frame's fault costs neither the connection nor later frames
+                self._metrics.add(TASK_FAILURES, "diff")
+                self._log_fault(data, error)
+            else:
+                self._take(changes)
+
+    def _log_fault(self, data: Data, error: Exception) -> None:
+        """Tell one a minute; the counter tells the rest."""
+        now = self._clock.monotonic()
+        if self._fault_logged_at is None or now - self._fault_logged_at >= FAULT_LOG_EVERY_S:
+            self._fault_logged_at = now
+            log.error("frame_not_applied", stream=str(data.stream), exc_info=error)
 
     def _take(self, changes: list[Change]) -> None:
         if not changes:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from zlib import crc32
 
+import msgspec
 from msgspec import Struct
 
 from src.models.changes import AccountSample, PositionChange, PositionMarks
@@ -19,22 +20,25 @@ from src.models.streams import StreamKey
 
 MINUTE_MS = 60_000
 
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[Position]).decode
+
 PositionsChanges = list[PositionChange | PositionMarks | AccountSample]
-
-
-class TrackedPosition(Struct):
-    """An open position in memory and the revision last given out."""
-
-    position: Position
-    revision: int
 
 
 class PositionsState(Struct):
     """Everything known of one trader's positions on one dex.
 
+    The positions themselves are kept packed: many objects that live from one list to the next cost several times the
+    memory, and letting go of them each time costs more than the comparison.
+
     Attributes:
         stream: the stream that feeds this state, None before the first list of this run.
         seen_ms: when the last list was received, 0 before the first one.
+        known: revision last given out of every open position.
+        latest: the open positions as the last list described them, packed.
+        restored: open positions as stored, not seen in a list yet.
+        marker: packed, what of the last list makes changes; an equal one means that nothing changed.
         closed: revision of positions that are closed now; a reopened one goes on counting.
         watched: False before the first list and after a gap.
         sampled_minute / marked_minute: when account values and marks were last given out.
@@ -42,7 +46,10 @@ class PositionsState(Struct):
 
     trader: str
     dex: str
-    known: dict[str, TrackedPosition] = {}
+    known: dict[str, int] = {}
+    latest: bytes = b"\x90"
+    restored: dict[str, Position] = {}
+    marker: bytes = b""
     closed: dict[str, int] = {}
     time_ms: int | None = None
     watched: bool = False
@@ -58,19 +65,11 @@ def apply_positions(state: PositionsState, snapshot: PositionsSnapshot) -> Posit
         return None
     changes: PositionsChanges = []
     listed = snapshot.positions
-    known = state.known
-    if not known.keys() <= listed.keys():
-        changes.extend(_close(state, snapshot, coin) for coin in [c for c in known if c not in listed])
-    for coin, position in listed.items():
-        tracked = known.get(coin)
-        if tracked is None:
-            changes.append(_open(state, snapshot, position))
-        else:
-            if not _is_same(tracked.position, position):
-                change = _update(state, snapshot, tracked, position)
-                if change is not None:
-                    changes.append(change)
-            tracked.position = position
+    marker = _pack([(p.coin, p.szi, p.entryPx, p.leverage) for p in listed.values()])
+    if marker != state.marker:
+        _compare(state, snapshot, changes)
+        state.marker = marker
+    state.latest = _pack(list(listed.values()))
     _sample(state, snapshot, changes)
     state.time_ms = snapshot.time_ms
     state.watched = True
@@ -79,7 +78,9 @@ def apply_positions(state: PositionsState, snapshot: PositionsSnapshot) -> Posit
 
 def restore_position(state: PositionsState, position: Position, revision: int) -> None:
     """Put an open position as stored into the state."""
-    state.known[position.coin] = TrackedPosition(position, revision)
+    state.known[position.coin] = revision
+    state.restored[position.coin] = position
+    state.marker = b""
 
 
 def restore_closed_position(state: PositionsState, coin: str, revision: int) -> None:
@@ -87,40 +88,49 @@ def restore_closed_position(state: PositionsState, coin: str, revision: int) -> 
     state.closed[coin] = revision
 
 
+def _compare(state: PositionsState, snapshot: PositionsSnapshot, changes: PositionsChanges) -> None:
+    """Find what opened, changed and closed since the last list."""
+    before = {position.coin: position for position in _unpack(state.latest)} | state.restored
+    state.restored = {}
+    listed = snapshot.positions
+    changes.extend(_close(state, snapshot, old) for coin, old in before.items() if coin not in listed)
+    for coin, position in listed.items():
+        old = before.get(coin)
+        if old is None:
+            changes.append(_open(state, snapshot, position))
+        elif not _is_same(old, position):
+            change = _update(state, snapshot, old, position)
+            if change is not None:
+                changes.append(change)
+
+
 def _is_same(old: Position, new: Position) -> bool:
     """Equal texts in all that matters; False only says: look closer."""
-    if old.szi != new.szi or old.entryPx != new.entryPx:
-        return False
-    before, after = old.leverage, new.leverage
-    if before is None or after is None:
-        return before is after
-    return before.value == after.value and before.type == after.type
+    return old.szi == new.szi and old.entryPx == new.entryPx and old.leverage == new.leverage
 
 
 def _open(state: PositionsState, snapshot: PositionsSnapshot, position: Position) -> PositionChange:
     revision = state.closed.pop(position.coin, 0) + 1
-    state.known[position.coin] = TrackedPosition(position, revision)
+    state.known[position.coin] = revision
     return _change(state, snapshot, "new", "open", position, revision, {})
 
 
-def _close(state: PositionsState, snapshot: PositionsSnapshot, coin: str) -> PositionChange:
-    tracked = state.known.pop(coin)
-    revision = tracked.revision + 1
-    state.closed[coin] = revision
-    size = float(tracked.position.szi)
-    changes = {"status": {"from": "open", "to": "closed"}, "szi": {"from": size, "to": 0.0}}
-    return _change(state, snapshot, "closed", "close", tracked.position, revision, changes)
+def _close(state: PositionsState, snapshot: PositionsSnapshot, last: Position) -> PositionChange:
+    revision = state.known.pop(last.coin) + 1
+    state.closed[last.coin] = revision
+    changes = {"status": {"from": "open", "to": "closed"}, "szi": {"from": float(last.szi), "to": 0.0}}
+    return _change(state, snapshot, "closed", "close", last, revision, changes)
 
 
 def _update(
-    state: PositionsState, snapshot: PositionsSnapshot, tracked: TrackedPosition, position: Position
+    state: PositionsState, snapshot: PositionsSnapshot, old: Position, position: Position
 ) -> PositionChange | None:
-    changes = _changed_fields(tracked.position, position)
+    changes = _changed_fields(old, position)
     if not changes:
         return None
-    tracked.revision += 1
-    kind = _kind(float(tracked.position.szi), float(position.szi), changes)
-    return _change(state, snapshot, "updated", kind, position, tracked.revision, changes)
+    revision = state.known[position.coin] = state.known[position.coin] + 1
+    kind = _kind(float(old.szi), float(position.szi), changes)
+    return _change(state, snapshot, "updated", kind, position, revision, changes)
 
 
 def _changed_fields(old: Position, new: Position) -> dict[str, dict[str, Any]]:
@@ -189,15 +199,15 @@ def _sample(state: PositionsState, snapshot: PositionsSnapshot, changes: Positio
         return
     state.marked_minute = marked
     touched = {change.position.coin for change in changes if isinstance(change, PositionChange)}
-    for coin, tracked in state.known.items():
+    for coin, position in snapshot.positions.items():
         if coin not in touched:
             changes.append(
                 PositionMarks(
                     snapshot.venue,
                     state.trader,
                     state.dex,
-                    tracked.position,
-                    tracked.revision,
+                    position,
+                    state.known[coin],
                     snapshot.time_ms,
                     snapshot.received_ms,
                 )

@@ -16,7 +16,7 @@ from src.pipeline.documents import (
     position_of_document,
     to_date,
     to_ms,
-    upsert_of_event,
+    upsert_of_events,
 )
 from src.pipeline.pending import SEGMENT_SIZE
 from src.store.base import Query, Store
@@ -36,17 +36,15 @@ _STATES_OF = {
 
 
 async def roll_forward(store: Store) -> int:
-    """Bring states up to their last event, where a crash came between the two; returns how many were behind.
+    """Bring states up to their last events, where a crash came between the two; returns how many were behind.
 
     Events are stored before the states of the same segment, so only the newest segments can be cut.
     """
     mended = 0
     for events, states in _STATES_OF.items():
-        newest: dict[str, Mapping[str, Any]] = {}
+        newest: dict[str, list[Mapping[str, Any]]] = {}
         async for event in store.find(events, Query(sort=(("receivedAt", True),), limit=LOOK_BACK)):
-            identity = str(event["_id"]).rpartition(":")[0]
-            if identity not in newest or event["revision"] > newest[identity]["revision"]:
-                newest[identity] = event
+            newest.setdefault(str(event["_id"]).rpartition(":")[0], []).append(event)
         behind = await _behind(store, states, newest)
         for start in range(0, len(behind), _CHUNK):
             await store.write(WriteBatch(0, [behind[start : start + _CHUNK]]))
@@ -76,18 +74,18 @@ async def restore_holes(store: Store, diff: Diff) -> int:
     return count
 
 
-async def _behind(store: Store, states: Collection, newest: Mapping[str, Mapping[str, Any]]) -> list[Upsert]:
+async def _behind(store: Store, states: Collection, newest: Mapping[str, list[Mapping[str, Any]]]) -> list[Upsert]:
     identities = list(newest)
     revisions: dict[str, int] = {}
     for start in range(0, len(identities), _CHUNK):
         query = Query(one_of={"_id": identities[start : start + _CHUNK]}, fields=("_id", "revision"))
         async for state in store.find(states, query):
             revisions[state["_id"]] = state["revision"]
-    return [
-        upsert_of_event(states, event)
-        for identity, event in newest.items()
-        if revisions.get(identity, 0) < event["revision"]
-    ]
+    missing = {
+        identity: [event for event in events if event["revision"] > revisions.get(identity, 0)]
+        for identity, events in newest.items()
+    }
+    return [upsert_of_events(states, events) for events in missing.values() if events]
 
 
 async def _restore_orders(store: Store, diff: Diff, addresses: Mapping[str, Sequence[str]]) -> None:
@@ -100,14 +98,19 @@ async def _restore_orders(store: Store, diff: Diff, addresses: Mapping[str, Sequ
 async def _restore_closed(store: Store, diff: Diff, addresses: Mapping[str, Sequence[str]], now_ms: int) -> None:
     since = to_date(now_ms)
     assert since is not None
-    query = Query(equals={"action": "closed"}, one_of=addresses, at_least={"receivedAt": since - CLOSED_WINDOW})
+    query = Query(
+        equals={"action": "closed"},
+        one_of=addresses,
+        at_least={"receivedAt": since - CLOSED_WINDOW},
+        sort=(("receivedAt", False),),  # the diff forgets the oldest first
+    )
     async for event in store.find(Collection.TRADER_ORDER_EVENTS, query):
         diff.restore_closed_order(
             event["ethAddress"],
             event.get("dex", ""),
             event["oid"],
             revision=event["revision"],
-            cloid=event.get("cloid"),
+            cloid=None if event.get("replacedBy") else event.get("cloid"),
             closed_ms=_ms(event["receivedAt"]),
         )
 

@@ -43,9 +43,11 @@ class HyperliquidFeed:
     """Where, how to subscribe, how to ping, and what a frame means."""
 
     venue = VENUE
-    heartbeat = Heartbeat(PING_EVERY_S, PONG_DEADLINE_S)
 
-    def __init__(self, ws_url: str, *, max_users: int, proxy: str | None = None) -> None:
+    def __init__(
+        self, ws_url: str, *, max_users: int, proxy: str | None = None, heartbeat: Heartbeat | None = None
+    ) -> None:
+        self.heartbeat = heartbeat or Heartbeat(PING_EVERY_S, PONG_DEADLINE_S)
         self._endpoint = Endpoint(ws_url, max_size_bytes=MAX_FRAME_BYTES, proxy=proxy)
         self._mapper = HyperliquidMapper()
         self.limits = VenueLimits(

@@ -7,9 +7,8 @@ texts already checked are not checked twice. The only error that leaves it is `W
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -36,6 +35,7 @@ from src.models.orders import Order, pack_order
 from src.models.positions import Account, Position
 from src.models.streams import StreamKey
 from src.venues.hyperliquid import wire
+from src.venues.hyperliquid.legacy import without_market
 
 VENUE = "hyperliquid"
 GREETING = b"Websocket connection established."
@@ -49,6 +49,7 @@ _DECIMAL = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?")
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 _ORDER_WIDTH = len(Order.__struct_fields__)
 _SIDES = frozenset({"A", "B"})
+_ZERO_SIZES = frozenset(f"{sign}0{'.' if places else ''}{'0' * places}" for sign in ("", "-") for places in range(31))
 
 # Texts of the venue's `error` channel (spec section 11.1 of the protocol notes; nktkas/hyperliquid #78).
 _REFUSAL_PREFIXES: tuple[tuple[str, RefusalKind], ...] = (
@@ -72,7 +73,7 @@ class HyperliquidMapper:
         self._clearinghouse = msgspec.json.Decoder(wire.WireClearinghouse)
         self._sections: dict[tuple[str, str], tuple[int, dict[int, bytes]]] = {}
         self._decimals: set[str | None] = {None}
-        self._names: set[str] = set()
+        self._checked: dict[tuple[str, str], int] = {}
         self._addresses: dict[str, str] = {}
         self._handlers: Mapping[type, Callable[[Any, int, int], Decoded]] = {
             wire.OpenOrdersFrame: self._open_orders,
@@ -94,7 +95,7 @@ class HyperliquidMapper:
             WireError: malformed JSON, an unknown channel, a wrong type, or a number that is none.
         """
         try:
-            message = self._frame.decode(frame)
+            message = self._shortened(frame) or self._frame.decode(frame)
         except msgspec.ValidationError as error:
             return self._explain(frame, error)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -124,8 +125,9 @@ class HyperliquidMapper:
             return Ignored("section_missing")
         state = self._clearinghouse.decode(data.clearinghouseState)
         snapshot = self._positions(trader, dex, state, state.time, received_ms)
-        messages: tuple[Message, ...] = () if snapshot is None else (snapshot,)
-        return Data(StreamKey(VENUE, "clearinghouseState", trader, dex), state.time, messages, size)
+        if snapshot is None:
+            return Ignored("section_missing")
+        return Data(StreamKey(VENUE, "clearinghouseState", trader, dex), state.time, (snapshot,), size)
 
     def _all_dexs(self, frame: wire.AllDexsFrame, received_ms: int, size: int) -> Decoded:
         data = frame.data
@@ -136,6 +138,8 @@ class HyperliquidMapper:
         ]
         times = [state.time for _, state in data.clearinghouseStates if state.time is not None]
         kept = tuple(snapshot for snapshot in snapshots if snapshot is not None)
+        if not kept:
+            return Ignored("section_missing")
         return Data(StreamKey(VENUE, "allDexsClearinghouseState", trader), max(times, default=None), kept, size)
 
     def _web_data2(self, frame: wire.WebData2Frame, received_ms: int, size: int) -> Decoded:
@@ -151,7 +155,23 @@ class HyperliquidMapper:
             rows = self._rows(trader, "", data.openOrders)
             if rows is not None:
                 messages.append(OrdersSnapshot(VENUE, trader, "", time_ms, received_ms, rows))
+        if not messages:
+            return Ignored("section_missing")
         return Data(StreamKey(VENUE, "webData2", trader), time_ms, tuple(messages), size)
+
+    def _shortened(self, frame: str | bytes) -> wire.Frame | None:
+        """A legacy frame decoded without its market parts; None where the frame itself has to be decoded."""
+        short = without_market(frame)
+        if short is None:
+            return None
+        try:
+            message: wire.Frame = self._frame.decode(short)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return None
+        data = message.data if isinstance(message, wire.WebData2Frame) else None
+        if data is None or data.serverTime is None or UNSET in (data.clearinghouseState, data.openOrders):
+            return None
+        return message
 
     def _rows(self, trader: str, dex: str, section: Raw) -> Mapping[int, bytes] | None:
         """Order id -> packed order; the same object as last time if the section's bytes are the same."""
@@ -192,7 +212,7 @@ class HyperliquidMapper:
         _name(order.coin)
         if order.side not in _SIDES:
             raise WireError("bad_side", order.side[:_DETAIL_LENGTH])
-        self._check_decimals(order.limitPx, order.sz, order.origSz, order.triggerPx)
+        _check_once(order.limitPx, order.sz, order.origSz, order.triggerPx)
 
     def _positions(
         self, trader: str, dex: str, state: wire.WireClearinghouse, time_ms: int | None, received_ms: int
@@ -200,26 +220,32 @@ class HyperliquidMapper:
         listed = state.assetPositions
         if listed is UNSET or listed is None:
             return None
-        positions: dict[str, Position] = {}
-        checked, names = self._decimals, self._names
-        for item in listed:
-            position = item.position
-            coin = position.coin
-            if position.szi not in checked or position.entryPx not in checked or coin not in names:
-                self._check_decimals(position.szi, position.entryPx)
-                self._check_name(coin)
-            positions[coin] = position
+        # A size of zero was never seen on the wire, where a close is an absence; it would mean the same.
+        positions = {item.position.coin: item.position for item in listed if item.position.szi not in _ZERO_SIZES}
+        self._check_positions((trader, dex), positions.values())
         account = Account(
             state.marginSummary, state.crossMarginSummary, state.crossMaintenanceMarginUsed, state.withdrawable
         )
         return PositionsSnapshot(VENUE, trader, dex, time_ms, received_ms, positions, account)
+
+    def _check_positions(self, key: tuple[str, str], positions: Collection[Position]) -> None:
+        """Check names and numbers, unless they are those of the last list of this trader and dex."""
+        fingerprint = hash(tuple([text for p in positions for text in (p.coin, p.szi, p.entryPx)]))  # as in `_rows`
+        if self._checked.get(key) == fingerprint:
+            return
+        for position in positions:
+            _name(position.coin)
+            _check_once(position.szi, position.entryPx)
+        if len(self._checked) >= MAX_MEMO_STREAMS:
+            self._checked.clear()
+        self._checked[key] = fingerprint
 
     def _fills(self, frame: wire.UserFillsFrame, received_ms: int, size: int) -> Decoded:
         data = frame.data
         trader = self._address(data.user)
         fills = tuple(self._fill(trader, fill, received_ms, data.isSnapshot) for fill in data.fills)
         newest = max((fill.time_ms for fill in fills), default=None)
-        return Data(StreamKey(VENUE, "userFills", trader), newest, fills, size)
+        return Data(StreamKey(VENUE, "userFills", trader), newest, fills, size, received_ms)
 
     def _fill(self, trader: str, fill: wire.WireFill, received_ms: int, is_snapshot: bool) -> Fill:  # noqa: FBT001
         self._check_decimals(fill.px, fill.sz, fill.startPosition, fill.closedPnl, fill.fee, fill.builderFee)
@@ -304,10 +330,10 @@ class HyperliquidMapper:
         if start < 0:
             return None
         try:
-            echo: Any = json.loads(text[start:])
+            echo: Any = msgspec.json.decode(text[start:])
             request = echo.get("subscription", echo)
             return self._stream(msgspec.convert(request, wire.WireSubscription))
-        except (ValueError, AttributeError, RecursionError, WireError):
+        except (msgspec.MsgspecError, UnicodeError, AttributeError, RecursionError, WireError):
             return None
 
     def _stream(self, subscription: wire.WireSubscription) -> StreamKey:
@@ -315,7 +341,7 @@ class HyperliquidMapper:
             subject = self._address(subscription.user)
         else:
             subject = _name(subscription.coin or "")
-        return StreamKey(VENUE, subscription.type, subject, _name(subscription.dex or ""))
+        return StreamKey(VENUE, _name(subscription.type), subject, _name(subscription.dex or ""))
 
     def _explain(self, frame: str | bytes, error: msgspec.ValidationError) -> Decoded:
         """Say why a well-formed frame does not fit: not ours, unknown, or a known channel with a wrong type."""
@@ -336,17 +362,9 @@ class HyperliquidMapper:
         for text in texts:
             if text is None or text in self._decimals:
                 continue
-            if _DECIMAL.fullmatch(text) is None:
-                raise WireError("bad_number", text[:_DETAIL_LENGTH])
             if len(self._decimals) >= MAX_MEMO_TEXTS:
                 self._decimals = {None}
-            self._decimals.add(text)
-
-    def _check_name(self, text: str) -> None:
-        if text not in self._names:
-            if len(self._names) >= MAX_MEMO_TEXTS:
-                self._names.clear()
-            self._names.add(_name(text))
+            self._decimals.add(_decimal(text))
 
     def _address(self, text: str) -> str:
         known = self._addresses.get(text)
@@ -364,6 +382,19 @@ class HyperliquidMapper:
 def _adopt(child: wire.WireOrder, parent: int) -> wire.WireOrder:
     child.parentOid = parent
     return child
+
+
+def _check_once(*texts: str | None) -> None:
+    """Check numbers without remembering them: what rarely comes again would only fill the memory."""
+    for text in texts:
+        if text is not None:
+            _decimal(text)
+
+
+def _decimal(text: str) -> str:
+    if _DECIMAL.fullmatch(text) is None:
+        raise WireError("bad_number", text[:_DETAIL_LENGTH])
+    return text
 
 
 def _name(text: str) -> str:

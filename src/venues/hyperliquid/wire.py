@@ -13,6 +13,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from src.models.positions import MarginSummary, Position
 
 Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""An integer that MongoDB can hold; the venue's identities need 50 bits."""
+
 Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]  # the end of the year 9999, the last BSON date we accept
 
 
@@ -37,7 +39,7 @@ class WireOrder(Struct, gc=False):
     triggerPx: str | None = None  # noqa: N815
     triggerCondition: str | None = None  # noqa: N815
     isPositionTpsl: bool | None = None  # noqa: N815
-    parentOid: int | None = None  # noqa: N815
+    parentOid: Id | None = None  # noqa: N815
     children: list[WireOrder] | None = None
 
 
@@ -63,7 +65,7 @@ class WireLevel(Struct, gc=False):
 
     px: str
     sz: str
-    n: int | None = None
+    n: Id | None = None
 
 
 class WireTrade(Struct, gc=False):
@@ -73,7 +75,7 @@ class WireTrade(Struct, gc=False):
     px: str
     sz: str
     time: Millis
-    tid: int
+    tid: Id
     side: str | None = None
     hash: str | None = None
     users: tuple[str, ...] | None = None
@@ -88,7 +90,7 @@ class WireFill(Struct, gc=False):
     side: str
     time: Millis
     oid: Id
-    tid: int | None = None
+    tid: Id | None = None
     crossed: bool | None = None
     dir: str | None = None
     startPosition: str | None = None  # noqa: N815
@@ -97,7 +99,7 @@ class WireFill(Struct, gc=False):
     feeToken: str | None = None  # noqa: N815
     builderFee: str | None = None  # noqa: N815
     cloid: str | None = None
-    twapId: int | None = None  # noqa: N815
+    twapId: Id | None = None  # noqa: N815
     hash: str | None = None
     liquidation: dict[str, Any] | None = None
 
