@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
@@ -40,6 +40,9 @@ from src.pipeline.positions import (
     restore_closed_position,
     restore_position,
 )
+
+CLOCK_STEP_MS = 60_000
+"""A frame older than its stream's hole by more than this was not delayed: the clock was set back."""
 
 RECENT_IDS = 2_000
 """Trades (per symbol) and fills (per trader) remembered to recognise what a resubscribe repeats."""
@@ -81,10 +84,8 @@ class Diff:
         """Changes made by one frame; a hole in its stream ends here, unless the frame arrived before it began."""
         changes: list[Change] = []
         hole = self._holes.get(data.stream) if self._holes else None
-        ends_ms = data.arrived_ms
-        if hole is not None and ends_ms is not None and ends_ms >= hole.from_ms:
-            del self._holes[data.stream]
-            changes.append(HoleClosed(str(data.stream), data.stream.venue, hole.from_ms, ends_ms, hole.reason))
+        if hole is not None and _ends(hole, data.arrived_ms):
+            changes.append(self._end_hole(data.stream, data.arrived_ms or hole.from_ms))
             hole = None
         for message in data.messages:
             self._apply(data.stream, message, changes)
@@ -102,6 +103,10 @@ class Diff:
             self._holes[stream] = Hole(gap.at_ms, gap.reason.value)
             changes.append(HoleOpened(str(stream), stream.venue, gap.at_ms, gap.reason.value, gap.detail))
         return changes
+
+    def end_holes(self, streams: Iterable[StreamKey], at_ms: int) -> list[Change]:
+        """End the holes of streams that nobody asks for any more because others replace them."""
+        return [self._end_hole(stream, at_ms) for stream in list(streams) if stream in self._holes]
 
     # -- what was known before -------------------------------------------------------------------------------------
 
@@ -159,7 +164,7 @@ class Diff:
 
     @property
     def holes(self) -> Mapping[StreamKey, Hole]:
-        """Streams that are not seen now."""
+        """Streams that are not seen now, for whatever reason."""
         return self._holes
 
     def looks(self) -> dict[str, int]:
@@ -243,7 +248,7 @@ class Diff:
         recent = self._fills.get(fill.trader)
         if recent is None:
             recent = self._fills[fill.trader] = _RecentIds()
-        if recent.add(f"{fill.coin}:{fill.time_ms}:{fill.tid}:{fill.oid}"):
+        if recent.add(fill.coin, fill.time_ms, fill.tid, fill.oid):
             changes.append(FillSeen(fill))
 
     # -- state -------------------------------------------------------------------------------------------------------
@@ -259,6 +264,12 @@ class Diff:
         if state is None:
             state = self._positions[trader, dex] = PositionsState(trader, dex)
         return state
+
+    def _end_hole(self, stream: StreamKey, at_ms: int) -> HoleClosed:
+        hole = self._holes.pop(stream)
+        # Never negative: where the clock was set back in between, the hole has no length.
+        ends_ms = max(at_ms, hole.from_ms)
+        return HoleClosed(str(stream), stream.venue, hole.from_ms, ends_ms, hole.reason)
 
     def _note_feed(self, stream: StreamKey, state: OrdersState | PositionsState) -> None:
         """Learn which state a stream feeds, to know what a gap in it blinds."""
@@ -282,15 +293,23 @@ class Diff:
         self._metrics.put(TRACKED_POSITIONS, value=self._open_positions)
 
 
+def _ends(hole: Hole, arrived_ms: int | None) -> bool:
+    """Whether a frame that arrived then ends the hole: not one from before it, unless the clock was set back."""
+    if arrived_ms is None:
+        return False
+    return arrived_ms >= hole.from_ms or hole.from_ms - arrived_ms > CLOCK_STEP_MS
+
+
 class _RecentIds:
-    """A bounded set that forgets the oldest."""
+    """A bounded set of 64-bit hashes that forgets the oldest."""
 
     def __init__(self) -> None:
-        self._known: set[str] = set()
-        self._order: deque[str] = deque()
+        self._known: set[int] = set()
+        self._order: deque[int] = deque()
 
-    def add(self, identity: str) -> bool:
+    def add(self, *parts: str | int | None) -> bool:
         """True when it was not there."""
+        identity = hash(parts)
         if identity in self._known:
             return False
         self._known.add(identity)

@@ -27,6 +27,7 @@ from src.models.metrics import (
 from src.models.writes import Collection, Insert, Rejected, WriteBatch, WriteResult
 from src.pipeline.batches import BatchBuilder
 from src.pipeline.pending import SEGMENT_SIZE, Pending
+from src.pipeline.samples import Samples
 from src.store.base import Store
 from src.store.counting import count_written
 
@@ -78,6 +79,7 @@ class Flusher:
         self._reported: Counter[str] = Counter()
         self._reported_at = clock.monotonic()
         self._fatal = False
+        self._samples = Samples(clock)
         self.outage: StoreOutage | None = None
         self.last_flush_ms: int | None = None
 
@@ -167,8 +169,8 @@ class Flusher:
         letters: list[Change] = []
         for item in rejected:
             self._metrics.add(DEAD_LETTERS, "store", item.reason)
-            if item.write.collection is Collection.DEAD_LETTERS:
-                continue  # a letter that cannot be stored is only counted
+            if item.write.collection is Collection.DEAD_LETTERS or not self._samples.take(item.reason):
+                continue  # only counted: it cannot be stored, or enough of its kind are kept already
             sample = repr(item.write.document if isinstance(item.write, Insert) else item.write.values)
             letters.append(self._letter(item.reason, item.write.collection.value, sample))
         if letters:

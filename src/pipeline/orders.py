@@ -23,6 +23,9 @@ VANISH_FLOOR = 10
 CLOSED_MEMORY = 256
 """Closed orders remembered per trader and dex, to continue their revision should they come back."""
 
+CONFIRM_AFTER_MS = 100
+"""A doubtful list that arrives again within this time is a duplicate, not a second opinion."""
+
 REPLACE_WINDOW_MS = 30_000
 """A new order with the cloid of one that closed at most this long before its placement replaces it."""
 
@@ -56,6 +59,7 @@ class OrdersState(Struct):
         rows: the mapping applied last; receiving the same object again means nothing changed.
         held: orders missing from the last list, so many at once that their closing waits for the next list.
         doubted: closed orders that the last list brought back; of that list only unknown orders were taken.
+        suspect: the last list while it is not wholly believed, received at ``suspect_ms``.
     """
 
     trader: str
@@ -69,10 +73,15 @@ class OrdersState(Struct):
     seen_ms: int = 0
     held: frozenset[int] = frozenset()
     doubted: frozenset[int] = frozenset()
+    suspect: Mapping[int, bytes] | None = None
+    suspect_ms: int = 0
 
 
 class OrdersOutcome(Struct, frozen=True):
-    """Changes of one list, and why it was not (wholly) believed: ``outdated``, ``reopening``, ``vanishing``."""
+    """Changes of one list, and why it was not (wholly) believed.
+
+    ``doubt`` is ``outdated``, ``reopening``, ``vanishing``, or ``repeated`` for a duplicate of a doubtful list.
+    """
 
     changes: list[OrderChange | OrderLink]
     doubt: str | None = None
@@ -91,11 +100,17 @@ def apply_orders(state: OrdersState, snapshot: OrdersSnapshot) -> OrdersOutcome:
     if snapshot.rows is state.rows and not state.held:
         state.time_ms, state.watched, state.doubted = snapshot.time_ms, True, frozenset()
         return _NOTHING
+    if snapshot.rows is state.suspect and 0 <= snapshot.received_ms - state.suspect_ms < CONFIRM_AFTER_MS:
+        return OrdersOutcome([], "repeated")
     returned = _returned(state, snapshot.rows)
     if returned and not (returned & state.doubted):
         state.doubted = returned
-        return _doubt(state, snapshot)
-    return _believe(state, snapshot)
+        outcome = _doubt(state, snapshot)
+    else:
+        outcome = _believe(state, snapshot)
+    state.suspect = None if outcome.doubt is None else snapshot.rows
+    state.suspect_ms = snapshot.received_ms
+    return outcome
 
 
 def restore_order(state: OrdersState, order: Order, revision: int) -> None:

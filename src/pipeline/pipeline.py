@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -26,19 +26,20 @@ from src.models.metrics import (
     WRITES_PENDING,
     Metrics,
 )
-from src.models.streams import Subscription
+from src.models.streams import StreamKey, Subscription
 from src.pipeline.buffer import Buffer
 from src.pipeline.diff import Diff
 from src.pipeline.flush import Flusher
 from src.pipeline.hub import Hub
 from src.pipeline.pending import Pending
+from src.pipeline.samples import Samples
 
 log = structlog.get_logger(__name__)
 
-LETTERS_PER_REASON = 20
-"""Dead letters stored per reason and minute; the counters tell the rest."""
-
 FAULT_LOG_EVERY_S = 60.0
+
+FUTURE_MS = 86_400_000
+"""Frames dated later than this after their receipt are refused."""
 
 RefusalListener = Callable[[Refusal, tuple[Subscription, ...]], None]
 
@@ -66,7 +67,7 @@ class Pipeline:
         self._metrics = metrics
         self._clock = clock
         self._drain_interval_s = drain_interval_s
-        self._letters: dict[str, tuple[int, int]] = {}
+        self._samples = Samples(clock)
         self._fault_logged_at: float | None = None
         self.on_refused: RefusalListener | None = None
 
@@ -74,6 +75,9 @@ class Pipeline:
 
     def data(self, data: Data) -> None:
         """Take a frame; a full buffer drains at once and asks for a flush."""
+        if _is_from_the_future(data):
+            self.rejected(_future_letter(data))
+            return
         lost = self._buffer.put(data)
         if lost is not None:
             since_ms = lost.arrived_ms if lost.arrived_ms is not None else self._clock.wall_ms()
@@ -87,6 +91,10 @@ class Pipeline:
         self.drain()
         self._take(self._diff.apply_gap(gap))
 
+    def replaced(self, streams: Iterable[StreamKey]) -> None:
+        """Note that other streams are asked for instead of these: their holes end."""
+        self._take(self._diff.end_holes(streams, self._clock.wall_ms()))
+
     def refused(self, refusal: Refusal, failed: tuple[Subscription, ...]) -> None:
         """A venue refused something: a hole for every stream that failed, and a word to the venue's own logic."""
         if failed:
@@ -98,12 +106,7 @@ class Pipeline:
     def rejected(self, letter: DeadLetter) -> None:
         """Keep a sample of a frame that could not be used."""
         self._metrics.add(DEAD_LETTERS, letter.stage, letter.reason)
-        minute = letter.received_ms // 60_000
-        counted_minute, count = self._letters.get(letter.reason, (minute, 0))
-        if counted_minute != minute:
-            count = 0
-        self._letters[letter.reason] = (minute, count + 1)
-        if count < LETTERS_PER_REASON and not self._pending.is_full:
+        if not self._pending.is_full and self._samples.take(letter.reason):
             self._take([letter])
 
     # -- flow ------------------------------------------------------------------------------------------------------
@@ -149,7 +152,7 @@ class Pipeline:
                 "positions": _by_first_label(metrics, POSITION_CHANGES),
                 "outdated": metrics.total(MESSAGES_OUTDATED),
                 "held": _by_first_label(metrics, MESSAGES_HELD),
-                "holes_open": len(self._diff.holes),
+                "holes_open": sum(hole.reason != GapReason.UNSUBSCRIBED for hole in self._diff.holes.values()),
             },
             "pending": len(self._pending),
             "pending_full": self._pending.is_full,
@@ -181,6 +184,24 @@ class Pipeline:
         self._hub.publish(changes)
         self._pending.add(changes)
         self._flusher.nudge()
+
+
+def _is_from_the_future(data: Data) -> bool:
+    """A state dated ahead by a day would make every later one look outdated."""
+    arrived_ms = data.arrived_ms
+    return data.venue_ms is not None and arrived_ms is not None and data.venue_ms > arrived_ms + FUTURE_MS
+
+
+def _future_letter(data: Data) -> DeadLetter:
+    return DeadLetter(
+        venue=data.stream.venue,
+        stage="decode",
+        reason="time_in_future",
+        detail=f"{data.stream}: {data.venue_ms}",
+        sample=b"",
+        size_bytes=data.size_bytes,
+        received_ms=data.arrived_ms or 0,
+    )
 
 
 def _by_first_label(metrics: Metrics, metric: Any) -> dict[str, float]:

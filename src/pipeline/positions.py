@@ -10,18 +10,17 @@ from typing import Any
 from zlib import crc32
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from src.models.changes import AccountSample, PositionChange, PositionMarks
 from src.models.messages import PositionsSnapshot
 from src.models.orders import Action
-from src.models.positions import Position, PositionKind
+from src.models.positions import CumFunding, Leverage, Position, PositionKind
 from src.models.streams import StreamKey
 
 MINUTE_MS = 60_000
 
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(list[Position]).decode
 
 PositionsChanges = list[PositionChange | PositionMarks | AccountSample]
 
@@ -59,6 +58,26 @@ class PositionsState(Struct):
     marked_minute: int = -1
 
 
+class _Row(Struct, array_like=True, gc=False):
+    """A packed `Position`: the same fields in the same order, without their names."""
+
+    coin: str
+    szi: str
+    leverage: Leverage | None
+    entryPx: str | None  # noqa: N815 - the stored field's name
+    positionValue: str | None  # noqa: N815
+    unrealizedPnl: str | None  # noqa: N815
+    returnOnEquity: str | None  # noqa: N815
+    liquidationPx: str | None  # noqa: N815
+    marginUsed: str | None  # noqa: N815
+    maxLeverage: int | None  # noqa: N815
+    cumFunding: CumFunding | None  # noqa: N815
+
+
+assert _Row.__struct_fields__ == Position.__struct_fields__
+_unpack = msgspec.msgpack.Decoder(list[_Row]).decode
+
+
 def apply_positions(state: PositionsState, snapshot: PositionsSnapshot) -> PositionsChanges | None:
     """Compare a complete list with what is known and move ``state`` forward; None = the list is outdated."""
     if snapshot.time_ms is not None and state.time_ms is not None and snapshot.time_ms < state.time_ms:
@@ -69,7 +88,7 @@ def apply_positions(state: PositionsState, snapshot: PositionsSnapshot) -> Posit
     if marker != state.marker:
         _compare(state, snapshot, changes)
         state.marker = marker
-    state.latest = _pack(list(listed.values()))
+    state.latest = _pack([structs.astuple(position) for position in listed.values()])
     _sample(state, snapshot, changes)
     state.time_ms = snapshot.time_ms
     state.watched = True
@@ -90,7 +109,7 @@ def restore_closed_position(state: PositionsState, coin: str, revision: int) -> 
 
 def _compare(state: PositionsState, snapshot: PositionsSnapshot, changes: PositionsChanges) -> None:
     """Find what opened, changed and closed since the last list."""
-    before = {position.coin: position for position in _unpack(state.latest)} | state.restored
+    before = {row.coin: Position(*structs.astuple(row)) for row in _unpack(state.latest)} | state.restored
     state.restored = {}
     listed = snapshot.positions
     changes.extend(_close(state, snapshot, old) for coin, old in before.items() if coin not in listed)

@@ -11,14 +11,9 @@ import structlog
 from src.models.streams import StreamKey
 from src.models.writes import Collection, Upsert, WriteBatch
 from src.pipeline.diff import Diff, Hole
-from src.pipeline.documents import (
-    order_of_document,
-    position_of_document,
-    to_date,
-    to_ms,
-    upsert_of_events,
-)
+from src.pipeline.documents import to_date, to_ms
 from src.pipeline.pending import SEGMENT_SIZE
+from src.pipeline.stored_documents import order_of_document, position_of_document, upsert_of_events
 from src.store.base import Query, Store
 
 log = structlog.get_logger(__name__)

@@ -20,8 +20,9 @@ from src.models.positions import Position
 from src.models.writes import Collection
 from src.pipeline.buffer import Buffer
 from src.pipeline.diff import Diff
-from src.pipeline.documents import order_of_document, to_double
+from src.pipeline.documents import to_double
 from src.pipeline.orders import changed_fields
+from src.pipeline.stored_documents import order_of_document
 from src.store.memory import MemoryStore
 from tests.support.trader_lifecycles import STEPS, Exchange
 from tests.support.trader_states import TRADER, an_order, store_changes, watcher_over

@@ -15,6 +15,7 @@ from src.models.changes import (
 from src.models.positions import CumFunding, Leverage, Position
 from src.models.writes import Collection, Insert, Patch, Upsert
 from src.pipeline import documents as d
+from src.pipeline import stored_documents as stored
 from tests.support.trader_states import TRADER, a_position, an_order
 
 VENUE_MS = 1_791_280_000_123
@@ -247,7 +248,7 @@ def test_an_order_is_read_back_as_the_same_order(order):
 
     event, state = d.writes_of_order(order_change(order=order))
     for document in (event.document, {**state.values, **state.on_insert}):
-        assert changed_fields(d.order_of_document(document), order) == {}
+        assert changed_fields(stored.order_of_document(document), order) == {}
 
 
 # -- positions -----------------------------------------------------------------------------------------------------
@@ -338,7 +339,7 @@ def test_a_position_is_read_back_as_the_same_position(position):
     from src.pipeline.positions import _changed_fields
 
     _, state = d.writes_of_position(position_change(position=position))
-    read = d.position_of_document(state.values)
+    read = stored.position_of_document(state.values)
     assert _changed_fields(read, position) == {}
     assert (
         d.writes_of_position(position_change(position=read))[0].document
@@ -366,7 +367,7 @@ def test_a_position_is_read_back_as_the_same_position(position):
 )
 def test_the_event_of_an_order_leads_to_the_state_it_was_stored_with(change):
     event, state = d.writes_of_order(change)
-    assert d.upsert_of_events(Collection.TRADER_ORDERS, [event.document]) == state
+    assert stored.upsert_of_events(Collection.TRADER_ORDERS, [event.document]) == state
 
 
 @pytest.mark.parametrize(
@@ -387,7 +388,7 @@ def test_the_event_of_an_order_leads_to_the_state_it_was_stored_with(change):
 )
 def test_the_event_of_a_position_leads_to_the_state_it_was_stored_with(change):
     event, state = d.writes_of_position(change)
-    assert d.upsert_of_events(Collection.TRADER_POSITIONS, [event.document]) == state
+    assert stored.upsert_of_events(Collection.TRADER_POSITIONS, [event.document]) == state
 
 
 def test_several_events_lead_to_what_their_states_would_have_led_to():
@@ -403,6 +404,6 @@ def test_several_events_lead_to_what_their_states_would_have_led_to():
         ),
     ]
     events = [d.writes_of_order(change)[0].document for change in changes]
-    upsert = d.upsert_of_events(Collection.TRADER_ORDERS, list(reversed(events)))
+    upsert = stored.upsert_of_events(Collection.TRADER_ORDERS, list(reversed(events)))
     assert (upsert.version, upsert.on_insert) == (3, {"createdAt": RECEIVED_DATE})
     assert (upsert.values["replaces"], upsert.values["status"], upsert.values["closedAt"]) == (3, "open", None)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from src.models.metrics import MESSAGES_HELD
+from src.models.orders import pack_order
 from src.pipeline.orders import CLOSED_MEMORY
-from tests.support.trader_states import Watcher, an_order, some_orders, told
+from tests.support.trader_states import STEP_MS, Watcher, an_order, some_orders, told
 
 TEN = tuple(range(1, 11))
 TWELVE = tuple(range(1, 13))
@@ -28,8 +29,6 @@ def test_more_than_half_of_ten_gone_is_confirmed_by_the_next_list():
 
 
 def test_more_than_half_gone_is_confirmed_by_the_very_same_mapping():
-    from src.models.orders import pack_order
-
     watcher = Watcher()
     watcher.shows(some_orders(*TEN))
     rows = {1: pack_order(an_order(1))}
@@ -226,3 +225,42 @@ def test_closed_orders_are_remembered_up_to_a_bound():
     state = watcher.diff._orders["0x00000000000000000000000000000000000000aa", ""]
     assert len(state.closed) == CLOSED_MEMORY
     assert 0 not in state.closed
+
+
+# -- duplicates of a doubtful list -----------------------------------------------------------------------------------
+
+
+def at_once(watcher, rows):
+    """The same list again, one millisecond after the last one."""
+    watcher.now_ms += 1 - STEP_MS
+    return watcher.shows([], rows=rows)
+
+
+def test_a_cut_list_delivered_twice_does_not_confirm_itself():
+    watcher = Watcher()
+    watcher.shows(some_orders(*TEN))
+    cut = {1: pack_order(an_order(1))}
+    assert watcher.shows([], rows=cut) == []
+    assert at_once(watcher, cut) == []
+    assert watcher.metrics.value(MESSAGES_HELD, "repeated") == 1
+    assert watcher.shows(some_orders(*TEN)) == []
+    assert watcher.diff.open_orders == 10
+
+
+def test_a_late_list_delivered_twice_does_not_reopen_what_it_brings_back():
+    watcher = Watcher()
+    watcher.shows(some_orders(1, 2))
+    watcher.shows(some_orders(1))
+    late = {oid: pack_order(an_order(oid)) for oid in (1, 2)}
+    assert watcher.shows([], rows=late) == []
+    assert at_once(watcher, late) == []
+    assert watcher.shows(some_orders(1)) == []
+    assert watcher.diff.open_orders == 1
+
+
+def test_the_same_list_a_moment_later_is_a_second_opinion():
+    watcher = Watcher()
+    watcher.shows(some_orders(*TEN))
+    cut = {1: pack_order(an_order(1))}
+    watcher.shows([], rows=cut)
+    assert closed(watcher.shows([], rows=cut)) == set(TEN) - {1}

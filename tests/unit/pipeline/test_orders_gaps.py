@@ -223,3 +223,15 @@ async def test_every_kind_of_stream_name_is_read_back_from_its_hole(stream):
     before.changes += before.diff.apply_gap(Gap((stream,), GapReason.DISCONNECT, START_MS))
     after = await before.restarted()
     assert list(after.diff.holes) == [stream]
+
+
+def test_a_clock_set_back_an_hour_does_not_keep_a_hole_open():
+    watcher = Watcher()
+    watcher.shows(some_orders(1))
+    watcher.loses_sight("openOrders")
+    began_ms = watcher.now_ms
+    watcher.now_ms -= 3_600_000
+    watcher.shows(some_orders(1))
+    [ended] = [change for change in watcher.last if isinstance(change, HoleClosed)]
+    assert ended.to_ms >= ended.from_ms >= began_ms
+    assert not watcher.diff.holes

@@ -12,7 +12,15 @@ from src.models.changes import Change, DeadLetter, HoleClosed, HoleOpened, Order
 from src.models.clock import ManualClock
 from src.models.errors import StoreError
 from src.models.messages import Data, Gap, GapReason, Refusal, RefusalKind, Trade
-from src.models.metrics import BUFFER_LENGTH, DEAD_LETTERS, MESSAGES_DROPPED, TASK_FAILURES, WRITES_PENDING, Metrics
+from src.models.metrics import (
+    BUFFER_LENGTH,
+    DEAD_LETTERS,
+    MESSAGES_DROPPED,
+    MESSAGES_OUTDATED,
+    TASK_FAILURES,
+    WRITES_PENDING,
+    Metrics,
+)
 from src.models.streams import StreamKey, Subscription
 from src.models.writes import Collection
 from src.pipeline.buffer import Buffer
@@ -20,10 +28,11 @@ from src.pipeline.diff import Diff
 from src.pipeline.flush import Flusher
 from src.pipeline.hub import Hub
 from src.pipeline.pending import Pending
-from src.pipeline.pipeline import FAULT_LOG_EVERY_S, LETTERS_PER_REASON, Pipeline
+from src.pipeline.pipeline import FAULT_LOG_EVERY_S, FUTURE_MS, Pipeline
+from src.pipeline.samples import PER_MINUTE as LETTERS_PER_REASON
 from src.store.memory import MemoryStore
 from src.venues.feed import Sink
-from tests.support.trader_states import START_MS, TRADER, orders_data, some_orders, told
+from tests.support.trader_states import OTHER_TRADER, START_MS, TRADER, VENUE, orders_data, some_orders, told
 
 STREAM = StreamKey("hyperliquid", "openOrders", TRADER)
 TRADES = StreamKey("hyperliquid", "trades", "BTC")
@@ -237,7 +246,34 @@ async def test_the_next_minute_has_samples_of_its_own(rig):
     for minute in (0, 1):
         for _ in range(LETTERS_PER_REASON + 5):
             rig.pipeline.rejected(a_letter(at_ms=START_MS + minute * 60_000))
+        rig.clock.advance(60)
     assert len(rig.pending) == 2 * LETTERS_PER_REASON
+
+
+async def test_a_frame_dated_a_day_ahead_is_refused_and_does_not_outdate_the_next(rig):
+    ahead = orders_data(some_orders(1), received_ms=START_MS, venue_ms=START_MS + FUTURE_MS + 1, channel="webData2")
+    rig.pipeline.data(ahead)
+    rig.pipeline.data(orders_data(some_orders(2), received_ms=START_MS, venue_ms=START_MS, channel="webData2"))
+    rig.pipeline.drain()
+    assert rig.metrics.value(DEAD_LETTERS, "decode", "time_in_future") == 1
+    assert rig.metrics.value(MESSAGES_OUTDATED, "orders") == 0
+    assert rig.diff.open_orders == 1
+
+
+async def test_replaced_streams_have_no_hole_any_more(rig):
+    stream = StreamKey(VENUE, "openOrders", TRADER)
+    rig.pipeline.gap(Gap((stream,), GapReason.REFUSED, START_MS))
+    assert rig.pipeline.stats()["diff"]["holes_open"] == 1
+    rig.clock.advance(2)
+    rig.pipeline.replaced([stream, StreamKey(VENUE, "openOrders", OTHER_TRADER)])
+    assert rig.pipeline.stats()["diff"]["holes_open"] == 0
+    ended = [change for change in rig.heard if isinstance(change, HoleClosed)]
+    assert [(hole.from_ms, hole.to_ms) for hole in ended] == [(START_MS, START_MS + 2_000)]
+
+
+async def test_streams_nobody_asks_for_do_not_count_as_open_holes(rig):
+    rig.pipeline.gap(Gap((StreamKey(VENUE, "openOrders", TRADER),), GapReason.UNSUBSCRIBED, START_MS))
+    assert rig.pipeline.stats()["diff"]["holes_open"] == 0
 
 
 # -- faults ----------------------------------------------------------------------------------------------------------
