@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,6 +18,7 @@ from src.jobs.candles import CandleJob
 from src.jobs.hyperliquid import HyperliquidSource, Pace
 from src.jobs.status import ProgramStatus, RunState
 from src.jobs.tracking import Tracking, TraderRegistry, discover_until_found, seed
+from src.logs import RepeatLimiter
 from src.models.changes import Change, TradeSeen
 from src.models.clock import Clock
 from src.models.errors import StoreError, StoreFatalError
@@ -35,8 +34,10 @@ from src.pipeline.pending import Pending
 from src.pipeline.pipeline import Pipeline
 from src.pipeline.restore import restore_holes, restore_traders, roll_forward
 from src.pipeline.supervise import TaskDiedTooOftenError, supervise
+from src.stopping import Stop
 from src.store.base import ServerFacts, Store
 from src.store.embedded import EmbeddedServer, open_embedded
+from src.store.lockfile import DataDirectoryLock
 from src.store.mongo import MongoStore
 from src.venues.clock import SystemClock
 
@@ -46,37 +47,18 @@ TASKS_STOP_S = 5.0
 """How long tasks may take to notice the stop before they are cancelled."""
 
 STORE_RETRY_S = 2.0
+STORE_WAIT_TOLD_EVERY_S = 30.0
+LAST_CANDLES_S = 2.0
+FLUSH_BEFORE_RESTORE_S = 10.0
 HTTP_STOP_S = 2.0
+EMBEDDED_STOP_S = 6.0
+"""Set aside for the embedded server's own clean stop."""
+
+LEAVING_S = 1.0
+"""What remains to be done when the embedded server has gone."""
 
 EXIT_OK = 0
 EXIT_UNSTORED = 1
-EXIT_AT_ONCE = 130
-
-
-class Stop:
-    """Two-step stop by signal: the first drains, the second ends the process at once."""
-
-    def __init__(self) -> None:
-        self.event = asyncio.Event()
-        self.embedded: EmbeddedServer | None = None
-        self.unstored: Callable[[], int] = lambda: 0
-
-    def install(self) -> None:
-        """Take over SIGINT and SIGTERM."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._on_signal)
-
-    def _on_signal(self) -> None:
-        if not self.event.is_set():
-            log.info("stopping", hint="storing what is pending; once more to stop at once")
-            self.event.set()
-            return
-        log.warning("stopped_at_once", changes_not_stored=self.unstored())
-        if self.embedded is not None:
-            os.kill(self.embedded.pid, signal.SIGTERM)  # it stops cleanly by itself; another user starts it again
-        sys.stderr.flush()
-        os._exit(EXIT_AT_ONCE)
 
 
 class Core(Struct, frozen=True):
@@ -143,9 +125,19 @@ async def open_database(
                 open_embedded(settings.data_dir, cache_gib=settings.mongodb_cache_gb, shared=shared)
             )
             uri = embedded.uri
+        elif not shared:
+            stack.enter_context(DataDirectoryLock(settings.data_dir))
         store = MongoStore(uri, settings.mongodb_database, timeout_s=settings.mongodb_timeout_s, keep_days=keep_days)
         stack.push_async_callback(store.close)
         yield store, embedded
+
+
+class Start(Struct, frozen=True):
+    """What a person wants to know when the program has started: where to look, where it stores, whom it follows."""
+
+    url: str
+    facts: ServerFacts
+    followed: int
 
 
 class Collector:
@@ -174,7 +166,8 @@ class Collector:
         )
         self._candles = CandleJob(store, clock, metrics=metrics)
         self._state = RunState()
-        self._registry = TraderRegistry(store, clock)
+        self._died = False
+        self._registry = TraderRegistry(store, clock, metrics)
         self._tracking = Tracking(self._registry, clock=clock, on_change=self._follow, looks=self._core.diff.looks)
         self.status = ProgramStatus(
             state=self._state,
@@ -190,7 +183,7 @@ class Collector:
         self._core.hub.listen("candles", self._touch_candles)
         stop.unstored = lambda: len(self._core.pending)
 
-    async def run(self, announce: Callable[[str, ServerFacts], None]) -> int:
+    async def run(self, announce: Callable[[Start], None]) -> int:
         """Collect until the stop; returns the exit code."""
         settings = self._settings
         app = create_app(
@@ -204,20 +197,23 @@ class Collector:
             version=__version__,
         )
         async with serve(app, settings.http_host, settings.http_port, stop_timeout_s=HTTP_STOP_S) as address:
-            facts = await self._prepare_store()
+            facts = await self._prepare_store(address)
             if facts is None:
                 return EXIT_OK
-            announce(address, facts)
+            announce(Start(address, facts, len(self._tracking.addresses)))
             self._state.phase = "running"
-            died = await self._run_tasks()
-            self._state.phase = "stopping"
-            left = await self._finish()
-        return EXIT_UNSTORED if left or died else EXIT_OK
+            async with self._mongod_kept_alive():
+                await self._run_tasks()
+                left = await self._finish()
+        if self._stop.embedded is not None:
+            self._stop.embedded.leave_by = self._stop.ends_at - LEAVING_S
+        return EXIT_UNSTORED if left or self._died else EXIT_OK
 
     # -- life ------------------------------------------------------------------------------------------------------
 
-    async def _prepare_store(self) -> ServerFacts | None:
+    async def _prepare_store(self, address: str) -> ServerFacts | None:
         """Wait for MongoDB, then read back what was known; None when stopped meanwhile."""
+        limiter = RepeatLimiter(self._clock, interval_s=STORE_WAIT_TOLD_EVERY_S)
         while not self._stop.event.is_set():
             try:
                 facts = await self._store.prepare()
@@ -228,7 +224,7 @@ class Collector:
                 raise
             except StoreError as error:
                 self._state.phase, self._state.database_error = "waiting for MongoDB", str(error)
-                log.warning("waiting_for_mongodb", error=str(error), next_attempt_s=STORE_RETRY_S)
+                limiter.log(log, "warning", "waiting_for_mongodb", error=str(error), health=f"{address}/health")
                 await _set_within(self._stop.event, STORE_RETRY_S)
             else:
                 self._state.database, self._state.topology = facts.uri, f"{facts.version} {facts.topology}"
@@ -241,9 +237,8 @@ class Collector:
             await seed(self._registry, self._settings.hyperliquid_traders)
             await self._tracking.refresh()
 
-    async def _run_tasks(self) -> bool:
-        """Run every supervised task until the stop; True when one of them died too often."""
-        died = False
+    async def _run_tasks(self) -> None:
+        """Run every supervised task until the stop, or until one of them has died too often."""
         if self._hyperliquid is not None:
             self._hyperliquid.follow(self._hyperliquid.followed)
         tasks: list[asyncio.Task[None]] = []
@@ -253,12 +248,40 @@ class Collector:
                     supervised = supervise(name, work, metrics=self._metrics, clock=self._clock)
                     tasks.append(group.create_task(supervised, name=name))
                 await self._stop.event.wait()
+                self._begin_stop()
                 await self._stop_collecting(tasks)
         except* TaskDiedTooOftenError as errors:
-            died = True
-            self._stop.event.set()
-            log.error("stopping_because_of_a_fault", error=str(errors.exceptions[0]))  # noqa: TRY400 - told already
-        return died
+            self._stop_because_of(errors.exceptions[0])
+            self._begin_stop()
+
+    def _begin_stop(self) -> None:
+        self._state.phase = "stopping"
+        self._stop.begin(self._settings.shutdown_timeout)
+
+    def _stop_because_of(self, error: BaseException) -> None:
+        self._died = True
+        self._stop.event.set()
+        log.error("stopping_because_of_a_fault", error=str(error))
+
+    @asynccontextmanager
+    async def _mongod_kept_alive(self) -> AsyncIterator[None]:
+        """Start the embedded server again whenever it dies, also during the stop: there is something to store."""
+        embedded = self._stop.embedded
+        if embedded is None:
+            yield
+            return
+        work = supervise("mongod", lambda: _keep_alive(embedded), metrics=self._metrics, clock=self._clock)
+        task = asyncio.create_task(work, name="mongod")
+        task.add_done_callback(self._on_mongod_given_up)
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def _on_mongod_given_up(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._stop_because_of(error)
 
     def _works(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
         stopping, core, settings = self._stop.event, self._core, self._settings
@@ -272,9 +295,6 @@ class Collector:
         if self._hyperliquid is not None and settings.trader_ws_enabled:
             works.append(("traders", lambda: self._tracking.run(stopping)))
             works.append(("leaderboard", lambda: self._discover(stopping)))
-        if self._stop.embedded is not None:
-            embedded = self._stop.embedded
-            works.append(("mongod", lambda: _keep_alive(embedded, stopping)))
         if settings.status_line_interval > 0 and sys.stdout.isatty():
             works.append(("status line", lambda: self._print_status(stopping)))
         return works
@@ -291,13 +311,23 @@ class Collector:
 
     async def _finish(self) -> int:
         """Store what is pending within what is left of the stop's time; returns what could not be stored."""
-        timeout_s = max(1.0, self._settings.shutdown_timeout - TASKS_STOP_S - HTTP_STOP_S - _EMBEDDED_STOP_S)
+        reserve_s = HTTP_STOP_S + (EMBEDDED_STOP_S if self._stop.embedded is not None else 0.0)
+        timeout_s = max(1.0, self._stop.time_left_s() - reserve_s)
         left = await self._core.pipeline.finish(timeout_s)
+        if not left:
+            await self._last_candles()
         if left:
             log.error("stopped", changes_not_stored=left)
         else:
             log.info("stopped", changes_not_stored=0)
         return left
+
+    async def _last_candles(self) -> None:
+        """Complete the candles of the last minute, which the last flush may have given trades."""
+        try:
+            await asyncio.wait_for(self._candles.compute(last=True), LAST_CANDLES_S)
+        except (StoreError, TimeoutError) as error:
+            log.info("last_candles_left_to_next_start", error=str(error))
 
     # -- traders ---------------------------------------------------------------------------------------------------
 
@@ -307,6 +337,8 @@ class Collector:
             return
         before = set(self._hyperliquid.followed)
         added, removed = [address for address in wanted if address not in before], before - set(wanted)
+        if added:
+            await self._flush_before_restore()
         await restore_traders(self._store, self._core.diff, added, self._clock.wall_ms())
         self._hyperliquid.follow(wanted)
         self._core.pipeline.drain()
@@ -314,9 +346,21 @@ class Collector:
             self._core.diff.forget(address)
         log.info("traders_followed", count=len(wanted), added=len(added), removed=len(removed))
 
+    async def _flush_before_restore(self) -> None:
+        """What is pending of a trader who comes back has to be stored before it is read.
+
+        Raises:
+            StoreError: MongoDB does not take it now; the next look at the traders tries again.
+        """
+        self._core.pipeline.drain()
+        try:
+            await asyncio.wait_for(self._core.flusher.drain(), FLUSH_BEFORE_RESTORE_S)
+        except TimeoutError as error:
+            raise StoreError("changes of before could not be stored in time") from error
+
     def _on_refused(self, refusal: Refusal, failed: tuple[Subscription, ...]) -> None:
-        if self._hyperliquid is not None:
-            self._hyperliquid.on_refused(refusal, failed)
+        if self._hyperliquid is not None and self._hyperliquid.on_refused(refusal, failed):
+            self._core.pipeline.replaced(self._hyperliquid.replaced_streams())
 
     async def _discover(self, stopping: asyncio.Event) -> None:
         assert self._hyperliquid is not None
@@ -337,11 +381,7 @@ class Collector:
             sys.stdout.flush()
 
 
-_EMBEDDED_STOP_S = 6.0
-"""Set aside for the embedded server's own clean stop."""
-
-
-async def run_collector(settings: Settings, *, announce: Callable[[str, ServerFacts], None]) -> int:
+async def run_collector(settings: Settings, *, announce: Callable[[Start], None]) -> int:
     """Run the program until SIGINT or SIGTERM; returns the exit code.
 
     Raises:
@@ -351,22 +391,24 @@ async def run_collector(settings: Settings, *, announce: Callable[[str, ServerFa
     stop.install()
     for notice in settings.notices:
         log.warning("setting_notice", text=notice)
-    async with open_database(settings, shared=False) as (store, embedded):
-        stop.embedded = embedded
-        collector = Collector(settings, store=store, stop=stop, clock=SystemClock(), metrics=Metrics())
-        return await collector.run(announce)
+    stop.opening = asyncio.current_task()
+    try:
+        async with open_database(settings, shared=False) as (store, embedded):
+            stop.opening, stop.embedded = None, embedded
+            collector = Collector(settings, store=store, stop=stop, clock=SystemClock(), metrics=Metrics())
+            return await collector.run(announce)
+    except asyncio.CancelledError:
+        if not stop.event.is_set():
+            raise
+        log.info("stopped", changes_not_stored=0)  # before there was anything to store
+        return EXIT_OK
 
 
-async def _keep_alive(embedded: EmbeddedServer, stopping: asyncio.Event) -> None:
-    """Start the embedded server again whenever it dies."""
-    while not stopping.is_set():
-        died = asyncio.ensure_future(embedded.died.wait())
-        stopped = asyncio.ensure_future(stopping.wait())
-        await asyncio.wait([died, stopped], return_when=asyncio.FIRST_COMPLETED)
-        for wait in (died, stopped):
-            wait.cancel()
-        if not stopping.is_set():
-            await embedded.restart()
+async def _keep_alive(embedded: EmbeddedServer) -> None:
+    """Start the embedded server again whenever it dies, until cancelled."""
+    while True:
+        await embedded.died.wait()
+        await embedded.restart()
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

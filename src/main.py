@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -15,9 +14,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from src import __version__
-from src.app import build_core, open_database, run_collector
+from src.app import Start, build_core, open_database, run_collector
 from src.config import Settings, load_settings
-from src.jobs.demo import demo_venue
+from src.jobs.demo import DemoFaults, demo_venue
 from src.jobs.doctor import examine, exit_code
 from src.jobs.hyperliquid import make_feed
 from src.jobs.record import record_frames
@@ -27,10 +26,12 @@ from src.jobs.tracking import Candidate, TraderRegistry
 from src.logs import configure_logging
 from src.models.errors import CollectorError, ConfigurationError
 from src.models.metrics import Metrics
-from src.store.base import ServerFacts
+from src.setting_types import ADDRESS
 from src.venues.clock import SystemClock
 
 EXIT_WRONG = 2
+TABLE_COLUMNS = 200
+"""Tables are never cut to the terminal: an address with its end missing is of no use."""
 
 app = typer.Typer(
     no_args_is_help=False,
@@ -59,29 +60,29 @@ def _default(
 def run() -> None:
     """Collect until Ctrl-C; the same as no command."""
     settings = _settings()
-    raise typer.Exit(_go(run_collector(settings, announce=lambda url, facts: _banner(settings, url, facts))))
+    raise typer.Exit(_go(run_collector(settings, announce=lambda start: _banner(settings, start))))
 
 
-@app.command()
+@app.command(short_help="Collect from a simulated venue: no internet needed.")
 def demo(
     seed: Annotated[int, typer.Option(help="The same seed, the same market.")] = 1,
-    faults: Annotated[bool, typer.Option("--faults", help="Let connections break and frames come late.")] = False,  # noqa: FBT002
+    faults: Annotated[DemoFaults, typer.Option(help="How much goes wrong on the way.")] = DemoFaults.SOME,
 ) -> None:
-    """Run against a simulated venue: no internet, no account, own data directory."""
+    """Collect from a simulated venue: no internet, no account, own data directory and database."""
     settings = _settings()
 
     async def work() -> int:
         async with demo_venue(settings, seed=seed, faults=faults) as demo_settings:
             return await run_collector(
-                demo_settings, announce=lambda url, facts: _banner(demo_settings, url, facts, venue="simulated venue")
+                demo_settings, announce=lambda start: _banner(demo_settings, start, venue="a simulated venue")
             )
 
     raise typer.Exit(_go(work()))
 
 
-@app.command()
+@app.command(short_help="Check all the program needs, one line each.")
 def doctor() -> None:
-    """Check settings, MongoDB, indexes, venue, clock and disk; one line each, with the remedy."""
+    """Check all the program needs, one line each with the remedy: settings, MongoDB, venue, clock, disk."""
     configure_logging(level="error")
     lines = _go(examine(clock=SystemClock()))
     for line in lines:
@@ -89,20 +90,20 @@ def doctor() -> None:
     raise typer.Exit(exit_code(lines))
 
 
-@app.command()
+@app.command(short_help="Write raw frames to disk; needs no database.")
 def record(
     out: Annotated[Path | None, typer.Option(help="Directory; default: recordings below DATA_DIR.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after this long; default: at Ctrl-C.")] = None,
 ) -> None:
-    """Write raw frames with their receipt times to compressed JSON lines; needs no database."""
+    """Write raw frames to compressed JSON lines, with their receipt times; needs no database."""
     settings = _settings()
     directory = out if out is not None else settings.data_dir / "recordings"
     raise typer.Exit(_go(record_frames(settings, directory=directory, seconds=seconds)))
 
 
-@app.command()
+@app.command(short_help="Feed recorded frames through the pipeline into MongoDB.")
 def replay(path: Annotated[Path, typer.Argument(help="A recording, a JSON or JSONL file, or a directory.")]) -> None:
-    """Feed recorded frames through the whole pipeline into MongoDB, with the times they were recorded at."""
+    """Feed recorded frames through the pipeline into MongoDB, with the times they were recorded at."""
     settings = _settings()
     metrics = Metrics()
     result = _go(_replay(settings, path, metrics))
@@ -133,7 +134,7 @@ def list_traders() -> None:
             " ".join(document.get("tags") or ()),
             "" if look is None else f"{look:%Y-%m-%d %H:%M:%S}",
         )
-    _console().print(table)
+    Console(highlight=False, width=TABLE_COLUMNS).print(table)
 
 
 @traders_app.command("add")
@@ -210,11 +211,10 @@ def _with_registry(work: Any) -> Any:
 
 
 def _addresses(texts: list[str]) -> list[str]:
-    addresses = list(dict.fromkeys(text.strip().lower() for text in texts))
-    wrong = [address for address in addresses if re.fullmatch(r"0x[0-9a-f]{40}", address) is None]
+    wrong = [text for text in texts if ADDRESS.fullmatch(text.strip()) is None]
     if wrong:
         raise ConfigurationError(f"not an address (0x and 40 hexadecimal digits): {', '.join(wrong)}")
-    return addresses
+    return list(dict.fromkeys(text.strip().lower() for text in texts))
 
 
 def _settings(*, quiet: bool = False) -> Settings:
@@ -238,41 +238,50 @@ def _console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
-def _banner(settings: Settings, url: str, facts: ServerFacts, venue: str = "Hyperliquid") -> None:
+def _banner(settings: Settings, start: Start, venue: str = "Hyperliquid") -> None:
     """What is collected, where it goes, and where to look."""
-    followed = len(settings.hyperliquid_traders)
-    traders = f"{followed} traders" if followed else f"the top {settings.hyperliquid_max_users} of the leaderboard"
-    kinds = [
-        name
-        for name, wanted in (
-            ("orders", settings.trader_orders_ws_enabled),
-            ("positions", settings.trader_positions_ws_enabled),
-            ("fills", settings.hyperliquid_fills),
-        )
-        if wanted
-    ]
-    markets = [
-        name
-        for name, wanted in (("books", settings.hyperliquid_books), ("trades", settings.hyperliquid_trades))
-        if wanted
-    ]
-    lines = [f"market collector {__version__}"]
-    if not settings.hyperliquid_enabled:
-        lines.append("  collects   nothing: HYPERLIQUID_ENABLED is false")
-    else:
-        if settings.trader_ws_enabled:
-            lines.append(f"  collects   {', '.join(kinds) or 'nothing'} of {traders} or as added ({venue})")
-        if markets:
-            lines.append(f"             {' and '.join(markets)} of {', '.join(settings.hyperliquid_coins)}")
-    lines += [
+    url, facts = start.url, start.facts
+    lines = [
+        f"market collector {__version__}",
+        *_labelled("collects", _what_is_collected(settings, start.followed)),
+        f"  from       {venue}, {settings.hyperliquid_ws_url}",
         f"  into       {facts.uri}  database {facts.database}",
         f"             MongoDB {facts.version}, {facts.topology}",
         f"  look at    {url}/  {url}/health  {url}/stats  {url}/docs",
         f"  files in   {settings.data_dir}",
         "  stop with  Ctrl-C",
     ]
+    if not settings.hyperliquid_enabled:
+        del lines[2]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
+
+
+def _what_is_collected(settings: Settings, followed: int) -> list[str]:
+    if not settings.hyperliquid_enabled:
+        return ["nothing: HYPERLIQUID_ENABLED is false"]
+    told = []
+    of_traders = {
+        "orders": settings.trader_orders_ws_enabled,
+        "positions": settings.trader_positions_ws_enabled,
+        "fills": settings.hyperliquid_fills,
+    }
+    if settings.trader_ws_enabled and (kinds := _chosen(of_traders)):
+        top = f"the top {settings.hyperliquid_max_users} of the leaderboard"
+        whom = f"{followed} trader{'s' if followed > 1 else ''}" if followed else top
+        told.append(f"{kinds} of {whom}")
+    of_coins = {"books": settings.hyperliquid_books, "trades": settings.hyperliquid_trades}
+    if settings.hyperliquid_coins and (kinds := _chosen(of_coins)):
+        told.append(f"{kinds} of {', '.join(settings.hyperliquid_coins)}")
+    return told or ["nothing: the settings switch everything off"]
+
+
+def _chosen(switches: dict[str, bool]) -> str:
+    return ", ".join(name for name, wanted in switches.items() if wanted)
+
+
+def _labelled(label: str, texts: list[str]) -> list[str]:
+    return [f"  {label if number == 0 else '':<11}{text}" for number, text in enumerate(texts)]
 
 
 if __name__ == "__main__":

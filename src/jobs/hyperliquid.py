@@ -50,6 +50,7 @@ class HyperliquidSource:
         self._metrics = metrics
         self._choice = FeedChoice(settings.hyperliquid_trader_feed)
         self.followed: tuple[str, ...] = ()
+        self._replaced: tuple[StreamKey, ...] = ()
         feed = make_feed(settings, pace)
         self.pool = Pool(
             feed=feed,
@@ -71,16 +72,25 @@ class HyperliquidSource:
         """Everything that is asked for."""
         return tuple(subscription.key for subscription in self._subscriptions())
 
-    def on_refused(self, refusal: Refusal, failed: Sequence[Subscription]) -> None:
-        """Where the server does not know the modern trader feeds, use the legacy one."""
+    def on_refused(self, refusal: Refusal, failed: Sequence[Subscription]) -> bool:
+        """Where the server does not know the modern trader feeds, use the legacy one; True when that was decided."""
         if refusal.kind is not RefusalKind.UNKNOWN_TYPE:
-            return
+            return False
         channels = {subscription.key.channel for subscription in failed}
         if refusal.stream is not None:
             channels.add(refusal.stream.channel)
-        if any(self._choice.refused(channel) for channel in channels):
-            log.warning("trader_feed_changed", feed=self._choice.current, because=refusal.text[:120])
-            asyncio.get_running_loop().call_soon(self.follow, self.followed)
+        replaced = self._trader_streams()
+        if not any(self._choice.refused(channel) for channel in channels):
+            return False
+        self._replaced = replaced
+        log.warning("trader_feed_changed", feed=self._choice.current, because=refusal.text[:120])
+        asyncio.get_running_loop().call_soon(self.follow, self.followed)
+        return True
+
+    def replaced_streams(self) -> tuple[StreamKey, ...]:
+        """The streams that the last change of the trader feed made superfluous."""
+        kept = set(self.streams())
+        return tuple(stream for stream in self._replaced if stream not in kept)
 
     async def discover(self, count: int) -> list[Candidate]:
         """The best ``count`` traders of the leaderboard.
@@ -88,14 +98,22 @@ class HyperliquidSource:
         Raises:
             VenueError: it could not be read.
         """
+        proxy = self._settings.hyperliquid_proxy
         rows = await top_traders(
-            self._settings.hyperliquid_stats_url, count, clock=self._clock, metrics=self._metrics
+            self._settings.hyperliquid_stats_url,
+            count,
+            clock=self._clock,
+            metrics=self._metrics,
+            proxy=None if proxy is None else proxy.get_secret_value(),
         )
         return [Candidate(row.address, None if row.month is None else row.month.pnl) for row in rows]
 
     def status(self) -> dict[str, Any]:
         """See `Pool.status`; with the trader feed in use."""
         return {**self.pool.status(), "trader_feed": self._choice.current}
+
+    def _trader_streams(self) -> tuple[StreamKey, ...]:
+        return tuple(subscription.key for subscription in self._subscriptions() if subscription.user is not None)
 
     def _subscriptions(self) -> list[Subscription]:
         settings = self._settings

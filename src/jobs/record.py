@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -60,7 +60,11 @@ async def record_frames(settings: Settings, *, directory: Path, seconds: float |
     sink = _Discard()
     source = HyperliquidSource(settings, sink=sink, clock=clock, metrics=metrics, tap=recorder)
     sink.source = source
-    source.follow(await _traders(settings, source))
+    finding = asyncio.create_task(_traders(settings, source), name="leaderboard")
+    if not await _ends_before(finding, stopping, None):
+        finding.cancel()
+        await asyncio.wait([finding])
+    source.follow(() if finding.cancelled() else finding.result())
     log.info(
         "recording",
         directory=str(directory),
@@ -68,8 +72,7 @@ async def record_frames(settings: Settings, *, directory: Path, seconds: float |
         coins=list(settings.hyperliquid_coins),
     )
     collecting = asyncio.create_task(source.pool.run(), name="record")
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stopping.wait(), seconds)
+    await _ends_before(collecting, stopping, seconds)
     await source.pool.close()
     await asyncio.wait([collecting])
     stats = await asyncio.to_thread(recorder.close)
@@ -77,7 +80,18 @@ async def record_frames(settings: Settings, *, directory: Path, seconds: float |
     if stats.problem is not None or stats.dropped:
         sys.stdout.write(f"not recorded: {stats.dropped} frames; {stats.problem or 'the disk could not follow'}\n")
         return EXIT_FAILED
+    collecting.result()  # a fault that ended the connections comes out here, when what they brought is on disk
     return EXIT_OK
+
+
+async def _ends_before(work: asyncio.Task[Any], stopping: asyncio.Event, timeout_s: float | None) -> bool:
+    """Wait for ``work``, the stop or the timeout, whichever comes first; True when it was ``work``."""
+    stopped = asyncio.create_task(stopping.wait(), name="stop")
+    try:
+        await asyncio.wait([work, stopped], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+    return work.done()
 
 
 async def _traders(settings: Settings, source: HyperliquidSource) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """The real program as a subprocess: what it prints, what it answers, how it ends."""
 
+import contextlib
 import json
 import os
 import signal
@@ -188,10 +189,8 @@ class Program:
         for line in stream:
             text = line.rstrip("\n")
             if lines is self.err and text.startswith("{"):
-                try:
+                with contextlib.suppress(ValueError):  # kept as a line; the assertion on lines will show it
                     self.events.append(json.loads(text))
-                except ValueError:
-                    pass  # kept as a line; the assertion on lines will show it
             lines.append(text)
 
     def _until(self, condition, timeout_s, what):

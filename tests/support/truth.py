@@ -4,12 +4,13 @@ import asyncio
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from src.app import Collector, Stop
+from src.app import Collector
 from src.config import Settings
 from src.jobs.hyperliquid import Pace
 from src.models.metrics import Metrics
 from src.models.writes import Collection
 from src.pipeline.documents import to_date, to_double
+from src.stopping import Stop
 from src.store.base import Query
 from src.store.mongo import MongoStore
 from src.venues.clock import SystemClock

@@ -1,6 +1,6 @@
 """The truth test: what the simulated venue showed, with faults switched on, is in MongoDB exactly once.
 
-Longer by hand: ``TRUTH_SECONDS=600 TRUTH_SEEDS=5 uv run pytest tests/integration/hyperliquid/test_truth.py -s``.
+Longer by hand: ``TRUTH_SECONDS=600 TRUTH_SEEDS=5 uv run pytest -n 0 -s tests/integration/hyperliquid/test_truth.py``.
 """
 
 import os

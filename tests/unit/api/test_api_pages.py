@@ -129,7 +129,7 @@ def test_the_script_shows_health_counters_connections_and_the_worst_streams_firs
     assert "start it" in shown["checks"]
     assert "7|messages waiting" in shown["cards"]
     assert "2.5 MB" in shown["connections"]
-    assert "confirmed 3" in shown["connections"]
+    assert "3 confirmed" in shown["connections"]
     assert shown["streams"].index("<img src=x>") < shown["streams"].index("BTC")
     assert "250 ms" in shown["streams"]
     assert "90.0 s" in shown["streams"]

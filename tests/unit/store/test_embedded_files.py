@@ -71,7 +71,7 @@ def test_a_running_server_is_found_by_its_state(files: Files, server: int) -> No
     assert (found.process.pid, found.port) == (server, 27999)
 
 
-@pytest.mark.parametrize("stale", [None, os.getpid(), 2**22 + 1])
+@pytest.mark.parametrize("stale", [None, os.getpid(), 2**22 + 1], ids=["none", "another", "nobody"])
 def test_it_is_found_by_its_own_lock_file_too(files: Files, server: int, stale: int | None) -> None:
     if stale is not None:
         write_state(files, state(stale))
@@ -81,7 +81,9 @@ def test_it_is_found_by_its_own_lock_file_too(files: Files, server: int, stale: 
     assert found.process.pid == server
 
 
-@pytest.mark.parametrize("lock", ["", "nonsense", f"{os.getpid()}\n", "-1\n", "9" * 40])
+@pytest.mark.parametrize(
+    "lock", ["", "nonsense", f"{os.getpid()}\n", "-1\n", "9" * 40], ids=["empty", "text", "another", "minus", "huge"]
+)
 def test_other_processes_are_never_taken_for_it(files: Files, lock: str) -> None:
     write_state(files, state(os.getpid()))
     (files.database / "mongod.lock").write_text(lock)

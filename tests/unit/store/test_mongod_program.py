@@ -128,7 +128,9 @@ class TestProcesses:
     def test_one_on_another_directory_is_not_ours(self, sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
         assert find_process(sleeper.pid, tmp_path / "other") is None
 
-    @pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1, 0, -1, 2**80])
+    @pytest.mark.parametrize(
+        "pid", [os.getpid(), 2**22 + 1, 0, -1, 2**80], ids=["another", "nobody", "zero", "minus", "huge"]
+    )
     def test_other_processes_and_nonsense(self, pid: int, tmp_path: Path) -> None:
         assert find_process(pid, tmp_path) is None
 
