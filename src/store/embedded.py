@@ -24,6 +24,7 @@ from src.store.embedded_files import (
     ServerState,
     find_running,
     read_state,
+    replica_set_name,
     rotate_log,
     write_state,
 )
@@ -124,7 +125,7 @@ class EmbeddedServer:
     @property
     def uri(self) -> str:
         """Connection string; the same after a `restart`."""
-        return local_uri(self._known_state().port)
+        return local_uri(self._known_state().port, replica_set_name(self._files))
 
     @property
     def pid(self) -> int:
@@ -275,10 +276,11 @@ class EmbeddedServer:
 
     async def _start_on(self, binary: Path, port: int) -> tuple[RunningServer, str]:
         files = self._files
+        name = replica_set_name(files)
         arguments = mongod.command(
-            binary, directory=files.database, port=port, cache_gib=self._cache_gib, log=files.log
+            binary, directory=files.database, port=port, cache_gib=self._cache_gib, log=files.log, replica_set=name
         )
-        running = RunningServer(mongod.spawn(arguments, output=files.output), port, str(files.database))
+        running = RunningServer(mongod.spawn(arguments, output=files.output), port, str(files.database), name)
         try:
             return running, await wait_until_writable(running, timeout_s=self._start_timeout_s)
         except BaseException:  # also when cancelled: nobody else knows of this process yet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from src.models.errors import ConfigurationError
-from src.store.mongod import MongodProcess, command_of, find_process, option, size_bytes
+from src.store.mongod import REPLICA_SET, MongodProcess, command_of, find_process, option, size_bytes
 
 MAX_LOG_BYTES = 16 * 1024 * 1024
 """A larger log is set aside as ``mongodb.log.1``, in place of the one before: two files at most."""
@@ -38,6 +39,7 @@ class Files:
         self.log = self.data_dir / "mongodb.log"
         self.old_log = self.data_dir / "mongodb.log.1"
         self.output = self.data_dir / "mongodb.out"
+        self.set_name = self.database / "collector.set"
 
 
 class RunningServer(Struct, frozen=True):
@@ -46,6 +48,30 @@ class RunningServer(Struct, frozen=True):
     process: MongodProcess
     port: int
     directory: str
+    replica_set: str = REPLICA_SET
+
+
+def replica_set_name(files: Files) -> str:
+    """Name of this directory's replica set, made up at first use; it stays with the data.
+
+    Every directory has its own, so that a driver whose server is gone refuses the stranger that got its port.
+
+    Raises:
+        ConfigurationError: the data directory cannot be written.
+    """
+    try:
+        return files.set_name.read_text().strip() or REPLICA_SET
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"{files.set_name} cannot be read: {error}") from error
+    used_before = (files.database / "WiredTiger").exists()
+    name = REPLICA_SET if used_before else f"{REPLICA_SET}-{secrets.token_hex(4)}"
+    try:
+        files.set_name.write_text(f"{name}\n")
+    except OSError as error:
+        raise ConfigurationError(f"{files.set_name} cannot be written: {error}; set DATA_DIR elsewhere") from error
+    return name
 
 
 def find_running(files: Files) -> RunningServer | None:
@@ -56,9 +82,11 @@ def find_running(files: Files) -> RunningServer | None:
     state = read_state(files)
     for pid in (state.pid if state else None, _pid_in_database(files)):
         process = find_process(pid, files.database) if pid else None
-        port = option(command_of(pid), "--port") if pid and process else None
+        arguments = command_of(pid) if pid and process else []
+        port = option(arguments, "--port")
         if process is not None and port is not None:
-            return RunningServer(process, int(port), str(files.database))
+            name = option(arguments, "--replSet") or REPLICA_SET
+            return RunningServer(process, int(port), str(files.database), name)
     return None
 
 

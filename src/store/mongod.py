@@ -61,12 +61,14 @@ def find_binary() -> Path:
     )
 
 
-def command(binary: Path, *, directory: Path, port: int, cache_gib: float, log: Path) -> list[str]:
+def command(
+    binary: Path, *, directory: Path, port: int, cache_gib: float, log: Path, replica_set: str = REPLICA_SET
+) -> list[str]:
     """The command line of a single-node replica set that listens on the loopback address only."""
     return [
         str(binary),
         *("--dbpath", str(directory), "--bind_ip", LOOPBACK, "--port", str(port), "--nounixsocket"),
-        *("--replSet", REPLICA_SET, "--oplogSize", str(OPLOG_MIB)),
+        *("--replSet", replica_set, "--oplogSize", str(OPLOG_MIB)),
         *("--wiredTigerCacheSizeGB", f"{cache_gib:g}"),
         *("--logpath", str(log), "--logappend", "--logRotate", "reopen", "--quiet", "--slowms", "1000"),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),

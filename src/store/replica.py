@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from src.models.errors import EmbeddedServerError
 from src.store.embedded_files import RunningServer
 from src.store.mongo import Client, close_client, open_client
-from src.store.mongod import LOOPBACK, REPLICA_SET, MongodProcess
+from src.store.mongod import LOOPBACK, MongodProcess
 
 _COMMAND_TIMEOUT_S = 2.0
 _POLL_INTERVAL_S = 0.02
@@ -19,8 +19,16 @@ _NOT_YET_INITIALIZED = 94
 _SHUTDOWN_GRACE_S = 5
 
 
-def local_uri(port: int) -> str:
-    """The connection string of the embedded server; it also works in mongosh and Compass."""
+def local_uri(port: int, replica_set: str) -> str:
+    """The connection string of the embedded server; it also works in mongosh and Compass.
+
+    It names the replica set: should the server end and another program's get its port, the driver refuses that one;
+    and it is direct, so that the driver goes on looking at this port until its own server is back.
+    """
+    return f"mongodb://{LOOPBACK}:{port}/?directConnection=true&replicaSet={replica_set}"
+
+
+def _direct_uri(port: int) -> str:
     return f"mongodb://{LOOPBACK}:{port}/?directConnection=true"
 
 
@@ -33,7 +41,7 @@ async def wait_until_writable(running: RunningServer, *, timeout_s: float) -> st
         EmbeddedServerError: the process ended, or it was not ready in time.
     """
     process, port = running.process, running.port
-    client = open_client(local_uri(port), timeout_s=_COMMAND_TIMEOUT_S)
+    client = open_client(_direct_uri(port), timeout_s=_COMMAND_TIMEOUT_S)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     last = "it did not answer"
@@ -45,7 +53,7 @@ async def wait_until_writable(running: RunningServer, *, timeout_s: float) -> st
                 elif await _is_writable(client, port):
                     return str((await client.admin.command("buildInfo"))["version"])
                 else:
-                    await _settle_membership(client, port)
+                    await _settle_membership(client, running)
             except PyMongoError as error:
                 last = str(error)
             if loop.time() > deadline:
@@ -66,7 +74,7 @@ class ProcessEndedError(EmbeddedServerError):
 
 async def request_shutdown(running: RunningServer) -> None:
     """Ask the server to stop in order; an answer is not to be expected, and silence is not an error."""
-    client = open_client(local_uri(running.port), timeout_s=_COMMAND_TIMEOUT_S)
+    client = open_client(_direct_uri(running.port), timeout_s=_COMMAND_TIMEOUT_S)
     try:
         if await _works_on(client, running.directory):
             await client.admin.command("shutdown", force=True, timeoutSecs=_SHUTDOWN_GRACE_S)
@@ -101,11 +109,12 @@ async def _works_on(client: Client, directory: str) -> bool:
     return bool(path == directory)
 
 
-async def _settle_membership(client: Client, port: int) -> None:
+async def _settle_membership(client: Client, running: RunningServer) -> None:
+    port = running.port
     config = await _stored_config(client)
     if config is None:
         members = [{"_id": 0, "host": _member(port)}]
-        await client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": members})
+        await client.admin.command("replSetInitiate", {"_id": running.replica_set, "members": members})
     elif [member["host"] for member in config["members"]] != [_member(port)]:
         member = {**config["members"][0], "host": _member(port)}
         await client.admin.command("replSetReconfig", {**config, "members": [member]}, force=True)

@@ -19,12 +19,12 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from src.models.errors import ConfigurationError, DataDirectoryBusyError, EmbeddedServerError
+from src.models.errors import ConfigurationError, DataDirectoryBusyError, EmbeddedServerError, StoreError
 from src.models.writes import Collection, Insert, WriteBatch
 from src.store import embedded, embedded_files
 from src.store.base import Query
 from src.store.embedded import EmbeddedServer, open_embedded
-from src.store.embedded_files import Files, find_running, read_state
+from src.store.embedded_files import Files, ServerState, find_running, read_state, write_state
 from src.store.mongo import MongoStore
 from src.store.mongod import MongodProcess, choose_port
 
@@ -546,3 +546,27 @@ async def test_starting_waits_for_whoever_starts_or_stops_it_now(
     mutex.release()
     async with small(data_dir) as server:
         assert runs(server.pid)
+
+
+class TestStrangers:
+    """Two programs, each with a server of its own, and one port that changes hands."""
+
+    async def test_a_store_refuses_the_server_that_got_its_port(self, tmp_path: Path, mongod_binary: Path) -> None:
+        async with open_embedded(tmp_path / "a", cache_gib=0.25, binary=mongod_binary) as ours:
+            store = MongoStore(ours.uri, "strangers", timeout_s=1.0)
+            await store.prepare()
+            port = int(ours.uri.split(":")[2].split("/")[0])
+            os.kill(ours.pid, signal.SIGKILL)
+            await asyncio.wait_for(ours.died.wait(), 10)
+            (tmp_path / "b").mkdir()
+            write_state(Files(tmp_path / "b"), ServerState(2**22 + 1, port, 0.25, "6.0.5"))
+            async with open_embedded(tmp_path / "b", cache_gib=0.25, binary=mongod_binary) as theirs:
+                assert int(theirs.uri.split(":")[2].split("/")[0]) == port
+                assert theirs.uri != ours.uri
+                with pytest.raises(StoreError):
+                    await store.ping()
+                with MongoClient(theirs.uri) as client:
+                    assert "strangers" not in client.list_database_names()
+            await ours.restart()
+            assert await store.ping() > 0
+            await store.close()
