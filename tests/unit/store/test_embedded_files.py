@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from src.models.errors import ConfigurationError
@@ -34,6 +35,8 @@ def server(files: Files) -> Iterator[int]:
         ["mongod", "-c", "import time; time.sleep(60)", "--dbpath", str(files.database), "--port", "27999"],
         executable=sys.executable,
     )
+    while not psutil.Process(process.pid).cmdline():
+        time.sleep(0.001)  # for a moment after its start a process has no arguments to show
     yield process.pid
     process.kill()
     process.wait()
