@@ -28,7 +28,7 @@ QUICK = {
 START_TIMEOUT_S = 60.0
 
 
-def wait_until(condition, timeout_s=30.0, what="the condition"):
+def wait_until(condition, timeout_s=60.0, what="the condition"):
     """Wait until ``condition()`` is true and return its value."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -100,7 +100,7 @@ class Program:
     def url(self, value):
         self._url = value
 
-    def event(self, name, timeout_s=30.0, **fields):
+    def event(self, name, timeout_s=60.0, **fields):
         """The first log line of this event with these fields."""
         return self._until(lambda: next(iter(self.logged(name, **fields)), None), timeout_s, f"log line {name}")
 
@@ -126,7 +126,7 @@ class Program:
         """Answer of /stats."""
         return self.http.get("/stats").raise_for_status().json()
 
-    def until_stats(self, condition, timeout_s=30.0, what="the condition on /stats"):
+    def until_stats(self, condition, timeout_s=60.0, what="the condition on /stats"):
         """Wait until ``condition(stats)`` is true; returns those stats."""
 
         def look():
@@ -135,7 +135,7 @@ class Program:
 
         return self._until(look, timeout_s, what)
 
-    def until_status(self, path, status, timeout_s=30.0):
+    def until_status(self, path, status, timeout_s=60.0):
         """Wait until ``path`` answers with this status code; returns the body."""
 
         def look():

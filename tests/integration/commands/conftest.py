@@ -37,14 +37,14 @@ def new_database(mongod):
             client.drop_database(name)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def collected_venue():
     """The venue of the one program that runs for several modules."""
     with simulated_venue(traders=6) as running_venue:
         yield running_venue
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def collector_settings(collected_venue):
     """Three of six traders are followed, and four are the most."""
     return {
@@ -56,7 +56,7 @@ def collector_settings(collected_venue):
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def collector(tmp_path_factory, collector_settings, mongod_binary):
     """A program with its embedded MongoDB, running until a test stops it."""
     with running(tmp_path_factory.mktemp("collector"), "run", **collector_settings) as program:

@@ -22,10 +22,17 @@ from src.store import bulk
 from src.store.base import Query
 from src.store.embedded import open_embedded
 from src.store.mongo import MongoStore
-from src.store.mongod import choose_port
 from src.store.schema import INDEXES, SECONDS_PER_DAY
 
 pytestmark = pytest.mark.integration
+
+
+def free_port() -> int:
+    """Any port of the system's choice: tests that run at the same time do not meet on it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
 
 ORDERS, EVENTS, TRADES = Collection.TRADER_ORDERS, Collection.TRADER_ORDER_EVENTS, Collection.TRADES
 SNAPSHOTS = Collection.ORDERBOOK_SNAPSHOTS
@@ -82,7 +89,7 @@ class running_mongod:  # noqa: N801 - used like a function
     """A plain mongod with options of its own, ended afterwards."""
 
     def __init__(self, binary: Path, directory: Path, *options: str) -> None:
-        self.port = choose_port(None)
+        self.port = free_port()
         self.arguments = [
             str(binary),
             "--dbpath",
