@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import random
 import signal
 import socket
 import subprocess
@@ -166,14 +167,16 @@ def option(arguments: Sequence[str], name: str) -> str | None:
 
 
 def choose_port(preferred: int | None) -> int:
-    """A free loopback port, the preferred one where possible.
+    """A free loopback port, the preferred one where possible, else the usual one, else any of the range.
+
+    Any, not the next: programs that start at the same time would all choose that.
 
     Raises:
         EmbeddedServerError: the system has none left.
     """
-    if preferred is not None and is_free(preferred):
-        return preferred
-    for candidate in range(FIRST_PORT, LAST_PORT + 1):
+    others = random.sample(range(FIRST_PORT + 1, LAST_PORT + 1), LAST_PORT - FIRST_PORT)
+    candidates = [FIRST_PORT, *others] if preferred is None else [preferred, FIRST_PORT, *others]
+    for candidate in candidates:
         if is_free(candidate):
             return candidate
     raise EmbeddedServerError(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import stat
@@ -21,7 +22,7 @@ from pymongo.errors import OperationFailure
 
 from src.models.errors import ConfigurationError, DataDirectoryBusyError, EmbeddedServerError, StoreError
 from src.models.writes import Collection, Insert, WriteBatch
-from src.store import embedded, embedded_files
+from src.store import embedded, embedded_files, mongod
 from src.store.base import Query
 from src.store.embedded import EmbeddedServer, open_embedded
 from src.store.embedded_files import Files, ServerState, find_running, read_state, write_state
@@ -45,6 +46,11 @@ def data_dir(tmp_path: Path) -> Any:
 
 
 def small(data_dir: Path, **options: Any) -> contextlib.AbstractAsyncContextManager[EmbeddedServer]:
+    """A server with little memory; a new one on any port, so that it does not meet those of other tests."""
+    if data_dir.parent.is_dir() and not data_dir.exists():
+        data_dir.mkdir(mode=0o700)
+        port = random.randrange(mongod.FIRST_PORT + 1, mongod.LAST_PORT)
+        write_state(Files(data_dir), ServerState(2**22 + 1, port, 0.25, ""))
     return open_embedded(data_dir, cache_gib=0.25, **options)
 
 
