@@ -77,7 +77,7 @@ class Flusher:
         self._storing = asyncio.Lock()
         self._sequence = 0
         self._reported: Counter[str] = Counter()
-        self._reported_at = clock.monotonic()
+        self._reported_at = clock.monotonic() - REPORT_EVERY_S  # the first flush is told at once
         self._fatal = False
         self._samples = Samples(clock)
         self.outage: StoreOutage | None = None

@@ -411,7 +411,8 @@ async def test_the_sentence_about_flushed_orders_comes_at_most_every_half_minute
             rig.clock.advance(REPORT_EVERY_S / 2)
     sentences = [entry for entry in logs if entry["event"].startswith("Flushed")]
     assert [(entry["event"], entry["trades"]) for entry in sentences] == [
-        ("Flushed 5 order updates to database", 3),
+        ("Flushed 1 order updates to database", 1),
+        ("Flushed 4 order updates to database", 2),
     ]
 
 
