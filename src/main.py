@@ -192,6 +192,7 @@ async def _replay(settings: Settings, path: Path, metrics: Metrics) -> ReplayRes
             pipeline=core.pipeline,
             flusher=core.flusher,
             metrics=metrics,
+            clock=clock,
         )
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed} frames"))
         with Progress(*columns, TimeElapsedColumn(), console=_console(stderr=True), transient=True) as progress:

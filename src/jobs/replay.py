@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 
 from src.jobs.recorded_frames import RecordedFrame
 from src.models.changes import DeadLetter
+from src.models.clock import Clock
 from src.models.errors import WireError
 from src.models.messages import Data, Decoded, Fill, Ignored, OrdersSnapshot, PositionsSnapshot, Refusal
 from src.models.metrics import DEAD_LETTERS, FRAMES_IGNORED, FRAMES_RECEIVED, FRAMES_REJECTED, Metrics
@@ -46,9 +47,18 @@ class Replay:
     """One replay into one store. The store must be prepared, the pipeline fresh."""
 
     def __init__(
-        self, *, store: Store, feed: Feed, diff: Diff, pipeline: Pipeline, flusher: Flusher, metrics: Metrics
+        self,
+        *,
+        store: Store,
+        feed: Feed,
+        diff: Diff,
+        pipeline: Pipeline,
+        flusher: Flusher,
+        metrics: Metrics,
+        clock: Clock,
     ) -> None:
         self._store = store
+        self._clock = clock
         self._feed = feed
         self._diff = diff
         self._pipeline = pipeline
@@ -96,6 +106,7 @@ class Replay:
                     sample=frame.frame[:SAMPLE_BYTES],
                     size_bytes=len(frame.frame),
                     received_ms=frame.recv_ms or self._now_ms,
+                    kept_ms=self._clock.wall_ms(),
                 )
             )
             return

@@ -133,7 +133,8 @@ class HoleClosed(Struct, frozen=True):
 class DeadLetter(Struct, frozen=True):
     """Something that could not be used, kept as a sample.
 
-    ``sample`` is at most a few KiB of the original; ``stage`` is ``decode`` or ``store``.
+    ``sample`` is at most a few KiB of the original; ``stage`` is ``decode`` or ``store``. ``kept_ms`` is when it was
+    put aside, where that is not when it was received: a replay brings letters of long ago.
     """
 
     venue: str
@@ -143,6 +144,7 @@ class DeadLetter(Struct, frozen=True):
     sample: bytes
     size_bytes: int
     received_ms: int
+    kept_ms: int | None = None
 
 
 Change = (

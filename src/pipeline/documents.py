@@ -284,6 +284,7 @@ def write_of_dead_letter(letter: DeadLetter) -> Insert:
         "sample": letter.sample.decode("utf-8", "backslashreplace"),
         "sizeBytes": letter.size_bytes,
         "receivedAt": to_date(letter.received_ms),
+        "keptAt": to_date(letter.received_ms if letter.kept_ms is None else letter.kept_ms),
     }
     return Insert(Collection.DEAD_LETTERS, document)
 

@@ -70,7 +70,7 @@ INDEXES: Mapping[Collection, tuple[Index, ...]] = {
     Collection.COVERAGE: (_by("stream", "from"), _by("to")),
     Collection.STREAMS: (),
     Collection.ALERTS: (),
-    Collection.DEAD_LETTERS: (_by("receivedAt", expires=True),),
+    Collection.DEAD_LETTERS: (_by("receivedAt"), _by("keptAt", expires=True)),
     Collection.SCHEMA: (),
 }
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -95,8 +96,12 @@ class TestFileLock:
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
         lock.release()
         again = FileLock(path)
-        assert again.try_acquire()
+        deadline = time.monotonic() + 20
+        # Spawning returns a moment before the new program's inherited files are closed.
+        while not again.try_acquire():
+            assert time.monotonic() < deadline
         again.release()
+        assert child.poll() is None
         child.communicate(b"\n")
 
 
