@@ -17,6 +17,9 @@ log = structlog.get_logger(__name__)
 
 EXIT_AT_ONCE = 130
 
+ECHO_S = 1.0
+"""A signal so soon after the first is its echo: ``uv run`` hands on a Ctrl-C that the terminal told us already."""
+
 
 class Stop:
     """The program's wish to stop, and the time by which it has to be over.
@@ -35,6 +38,7 @@ class Stop:
         self.embedded: EmbeddedServer | None = None
         self.unstored: Callable[[], int] = lambda: 0
         self.ends_at = float("inf")
+        self._first_at = 0.0
 
     def install(self) -> None:
         """Take over SIGINT and SIGTERM."""
@@ -51,11 +55,15 @@ class Stop:
         return self.ends_at - asyncio.get_running_loop().time()
 
     def _on_signal(self) -> None:
+        now = asyncio.get_running_loop().time()
         if not self.event.is_set():
+            self._first_at = now
             log.info("stopping", hint="storing what is pending; once more to stop at once")
             self.event.set()
             if self.opening is not None:
                 self.opening.cancel()
+            return
+        if now - self._first_at < ECHO_S:
             return
         log.warning("stopped_at_once", changes_not_stored=self.unstored())
         if self.embedded is not None:

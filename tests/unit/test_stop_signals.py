@@ -19,7 +19,8 @@ def exits(monkeypatch):
 
 
 @pytest.fixture
-async def stop():
+async def stop(monkeypatch):
+    monkeypatch.setattr("src.stopping.ECHO_S", 0.0)
     installed = Stop()
     installed.install()
     yield installed
@@ -70,3 +71,10 @@ async def test_time_runs_only_once_the_stop_has_begun(stop):
     assert stop.time_left_s() == float("inf")
     stop.begin(25.0)
     assert 24.0 < stop.time_left_s() <= 25.0
+
+
+async def test_the_echo_of_a_signal_is_not_a_second_one(stop, exits, monkeypatch):
+    monkeypatch.setattr("src.stopping.ECHO_S", 3600.0)
+    await send(signal.SIGINT, times=3)
+    assert stop.event.is_set()
+    assert exits == []
