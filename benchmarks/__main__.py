@@ -16,6 +16,7 @@ from benchmarks import (
     changed_message,
     collector_load,
     flush_speed,
+    journal_speed,
     order_memory,
     trader_scaling,
     unchanged_message,
@@ -25,7 +26,15 @@ from benchmarks.table import print_table, write_json
 
 MEASURES = {
     module.NAME: module.measure
-    for module in (changed_message, unchanged_message, flush_speed, order_memory, trader_scaling, collector_load)
+    for module in (
+        changed_message,
+        unchanged_message,
+        flush_speed,
+        journal_speed,
+        order_memory,
+        trader_scaling,
+        collector_load,
+    )
 }
 
 EXIT_MISSED = 1

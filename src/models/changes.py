@@ -1,4 +1,7 @@
-"""What the diff found out: the values between pipeline stages. Pure data, times in ms since 1970 UTC."""
+"""What the diff found out: the values between pipeline stages. Pure data, times in ms since 1970 UTC.
+
+They are tagged, so that the journal can write them down as they are and read them back.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ FieldChanges = Mapping[str, Mapping[str, Any]]
 """``{field: {"from": old, "to": new}}`` with the stored (double, str, bool, None) values."""
 
 
-class OrderChange(Struct, frozen=True):
+class OrderChange(Struct, frozen=True, tag=True):
     """An order appeared, changed or vanished.
 
     Attributes:
@@ -42,7 +45,7 @@ class OrderChange(Struct, frozen=True):
     reopened: bool = False
 
 
-class OrderLink(Struct, frozen=True):
+class OrderLink(Struct, frozen=True, tag=True):
     """One side of a modify that was found out later: only ``replacedBy`` or ``replaces`` of its document is set."""
 
     venue: str
@@ -52,7 +55,7 @@ class OrderLink(Struct, frozen=True):
     replaces: int | None = None
 
 
-class PositionChange(Struct, frozen=True):
+class PositionChange(Struct, frozen=True, tag=True):
     """A position opened, changed or closed. ``position`` is the state after it; for ``close`` the last known one."""
 
     venue: str
@@ -68,7 +71,7 @@ class PositionChange(Struct, frozen=True):
     observed: CloseObserved | None = None
 
 
-class PositionMarks(Struct, frozen=True):
+class PositionMarks(Struct, frozen=True, tag=True):
     """Value, PnL and the like of an unchanged position, refreshed in place at most once a minute."""
 
     venue: str
@@ -80,7 +83,7 @@ class PositionMarks(Struct, frozen=True):
     received_ms: int
 
 
-class AccountSample(Struct, frozen=True):
+class AccountSample(Struct, frozen=True, tag=True):
     """Account values of a trader, the first of each minute."""
 
     venue: str
@@ -91,26 +94,26 @@ class AccountSample(Struct, frozen=True):
     received_ms: int
 
 
-class BookChange(Struct, frozen=True):
+class BookChange(Struct, frozen=True, tag=True):
     """A newer book; ``changed`` is False when only its time moved (then no history document is written)."""
 
     book: Book
     changed: bool
 
 
-class TradeSeen(Struct, frozen=True):
+class TradeSeen(Struct, frozen=True, tag=True):
     """A trade not seen before in this run."""
 
     trade: Trade
 
 
-class FillSeen(Struct, frozen=True):
+class FillSeen(Struct, frozen=True, tag=True):
     """A fill not seen before in this run."""
 
     fill: Fill
 
 
-class HoleOpened(Struct, frozen=True):
+class HoleOpened(Struct, frozen=True, tag=True):
     """A stream stopped being seen. Identity: (stream, from_ms)."""
 
     stream: str
@@ -120,7 +123,7 @@ class HoleOpened(Struct, frozen=True):
     detail: str = ""
 
 
-class HoleClosed(Struct, frozen=True):
+class HoleClosed(Struct, frozen=True, tag=True):
     """A stream is seen again; ends the hole that began at ``from_ms``."""
 
     stream: str
@@ -130,11 +133,17 @@ class HoleClosed(Struct, frozen=True):
     reason: str
 
 
-class DeadLetter(Struct, frozen=True):
+KEPT_BYTES = 64 * 1024
+"""Largest original kept whole beside the sample of a dead letter."""
+
+
+class DeadLetter(Struct, frozen=True, tag=True):
     """Something that could not be used, kept as a sample.
 
-    ``sample`` is at most a few KiB of the original; ``stage`` is ``decode`` or ``store``. ``kept_ms`` is when it was
-    put aside, where that is not when it was received: a replay brings letters of long ago.
+    ``sample`` is at most a few KiB of the original; ``stage`` is ``decode`` or ``store``.
+    ``payload`` is what is needed to try again: the whole frame (``decode``) or the packed write (``store``, see
+    `src.pipeline.kept_writes`); empty when it would be larger than `KEPT_BYTES` or cannot be kept.
+    ``kept_ms`` is when it was put aside, where that is not when it was received: a replay brings letters of long ago.
     """
 
     venue: str
@@ -144,7 +153,13 @@ class DeadLetter(Struct, frozen=True):
     sample: bytes
     size_bytes: int
     received_ms: int
+    payload: bytes = b""
     kept_ms: int | None = None
+
+
+def kept(original: bytes) -> bytes:
+    """The payload of a dead letter: the original when it is small enough, else nothing."""
+    return original if len(original) <= KEPT_BYTES else b""
 
 
 Change = (

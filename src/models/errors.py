@@ -73,5 +73,13 @@ class DataDirectoryBusyError(CollectorError):
     """Another running instance owns the data directory."""
 
 
+class WriterBusyError(CollectorError):
+    """Another program writes to this database; the text names it."""
+
+
+class WriterLostError(CollectorError):
+    """Another program has taken over the writing to this database; this one must not go on."""
+
+
 class EmbeddedServerError(CollectorError):
     """The embedded mongod could not be found or started; the text says what to do."""

@@ -178,6 +178,9 @@ class GapReason(StrEnum):
     PROCESS_DOWN = "process_down"
     OVERFLOW = "overflow"
     UNSUBSCRIBED = "unsubscribed"
+    NOT_COLLECTED = "not_collected"
+    """Before the first time a stream was asked for at all; its hole begins in 1970."""
+    JOURNAL_FULL = "journal_full"
 
 
 class Gap(Struct, frozen=True):

@@ -51,12 +51,18 @@ POSITION_CHANGES = _counter("position_changes", "Position events found by the di
 TRACKED_ORDERS = _gauge("tracked_orders", "Open orders in memory.")
 TRACKED_POSITIONS = _gauge("tracked_positions", "Open positions in memory.")
 
+JOURNAL_ERRORS = _counter("journal_errors", "Batches the journal did not take or give back, by reason.", "reason")
+JOURNAL_BYTES = _gauge("journal_bytes", "Bytes of changes on disk that wait for MongoDB.")
 WRITES_PENDING = _gauge("writes_pending", "Write operations waiting for a flush.")
 FLUSHES = _counter("flushes", "Batches acknowledged by MongoDB.")
 FLUSH_RETRIES = _counter("flush_retries", "Attempts to store a batch that failed and were repeated.")
 DOCUMENTS_INSERTED = _counter("documents_inserted", "Documents that did not exist before.", "collection")
 DOCUMENTS_MODIFIED = _counter("documents_modified", "Documents that changed.", "collection")
 WRITES_REPEATED = _counter("writes_repeated", "Writes that found their work already done.")
+WRITER_LEASE_HELD = _gauge("writer_lease_held", "1 while this collector may write to the database, else 0.")
+WRITER_LEASE_RENEWAL_FAILURES = _counter(
+    "writer_lease_renewal_failures", "Renewals of the writer's lease that MongoDB did not answer."
+)
 DEAD_LETTERS = _counter("dead_letters", "Documents or frames put aside, by stage and reason.", "stage", "reason")
 TASK_FAILURES = _counter("task_failures", "Supervised tasks that raised.", "task")
 EVENT_LOOP_LAG_MS = _gauge("event_loop_lag_ms", "How late the event loop ran its last timer, milliseconds.")
@@ -66,6 +72,14 @@ RECORDING_DROPPED = _counter("recording_dropped", "Raw frames missing from the r
 CANDLES_COMPUTED = _counter("candles_computed", "Candles computed anew from stored trades, by interval.", "interval")
 CANDLE_FAILURES = _counter("candle_failures", "Passes over the touched candles that failed and are repeated.")
 CANDLES_GIVEN_UP = _counter("candles_given_up", "Touched minutes whose trade never appeared in the database.")
+
+REPAIRS = _counter(
+    "repairs", "Holes and late closes looked up in the venue's history, by outcome.", "what", "outcome"
+)
+REPAIRS_DROPPED = _counter(
+    "repairs_dropped", "Repairs not made or put off to a later look, by reason.", "what", "reason"
+)
+REPAIRS_WAITING = _gauge("repairs_waiting", "Holes and late closes waiting to be looked up.")
 
 ALL_METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 

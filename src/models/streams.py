@@ -25,6 +25,19 @@ class StreamKey(NamedTuple):
         tail = f"/{self.dex}" if self.dex else ""
         return f"{self.venue}/{self.channel}/{self.subject}{tail}"
 
+    @classmethod
+    def parse(cls, name: str) -> StreamKey:
+        """The reverse of ``str``; a subject that is no address may itself hold a slash (``PURR/USDC``).
+
+        Raises:
+            ValueError: it is not the name of a stream.
+        """
+        venue, channel, rest = name.split("/", 2)
+        if rest.startswith("0x") and "/" in rest:
+            subject, _, dex = rest.partition("/")
+            return cls(venue, channel, subject, dex)
+        return cls(venue, channel, rest)
+
 
 class SubscriptionState(StrEnum):
     """Where a subscription stands. It counts only when the venue has confirmed it (or sent data for it)."""

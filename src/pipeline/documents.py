@@ -27,6 +27,7 @@ from src.models.changes import (
 from src.models.messages import Level
 from src.models.orders import Order
 from src.models.positions import MarginSummary, Position
+from src.models.streams import StreamKey
 from src.models.writes import Collection, Insert, Patch, Upsert, Write
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -81,7 +82,9 @@ def writes_of_order(change: OrderChange) -> tuple[Write, ...]:
     }
     state = {**common, "updatedAt": received}
     if change.action == "closed":
-        state["closedAt"] = to_date(change.venue_ms) or received
+        closed_ms = change.received_ms if change.venue_ms is None else change.venue_ms
+        placed_ms = change.order.timestamp or closed_ms
+        state["closedAt"] = to_date(max(closed_ms, placed_ms))  # our clock may have been set back meanwhile
         state["closeReason"] = "unknown"
     elif change.reopened:
         state.update(closedAt=None, closeReason=None, closeObserved=None)
@@ -259,6 +262,7 @@ def write_of_hole(hole: HoleOpened) -> Insert:
         "_id": f"{hole.stream}:{hole.from_ms}",
         "venue": hole.venue,
         "stream": hole.stream,
+        "subject": StreamKey.parse(hole.stream).subject,
         "from": to_date(hole.from_ms),
         "to": None,
         "reason": hole.reason,
@@ -275,8 +279,9 @@ def write_of_hole_end(hole: HoleClosed) -> Patch:
 
 def write_of_dead_letter(letter: DeadLetter) -> Insert:
     """A sample of something that could not be used; the same thing in the same millisecond is kept once."""
+    checksum = crc32(letter.payload, crc32(letter.sample))
     document = {
-        "_id": f"{letter.stage}:{letter.received_ms}:{letter.reason}:{crc32(letter.sample):08x}",
+        "_id": f"{letter.stage}:{letter.received_ms}:{letter.reason}:{checksum:08x}",
         "venue": letter.venue,
         "stage": letter.stage,
         "reason": letter.reason,
@@ -285,6 +290,7 @@ def write_of_dead_letter(letter: DeadLetter) -> Insert:
         "sizeBytes": letter.size_bytes,
         "receivedAt": to_date(letter.received_ms),
         "keptAt": to_date(letter.received_ms if letter.kept_ms is None else letter.kept_ms),
+        **_present(payload=letter.payload or None),
     }
     return Insert(Collection.DEAD_LETTERS, document)
 

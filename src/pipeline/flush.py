@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from msgspec import Struct
 
-from src.models.changes import Change, DeadLetter
+from src.models.changes import Change, DeadLetter, kept
 from src.models.clock import Clock
 from src.models.errors import StoreError, StoreFatalError
 from src.models.metrics import (
@@ -26,6 +26,7 @@ from src.models.metrics import (
 )
 from src.models.writes import Collection, Insert, Rejected, WriteBatch, WriteResult
 from src.pipeline.batches import BatchBuilder
+from src.pipeline.kept_writes import pack_write
 from src.pipeline.pending import SEGMENT_SIZE, Pending
 from src.pipeline.samples import Samples
 from src.store.base import Store
@@ -52,8 +53,18 @@ class StoreOutage(Struct, frozen=True):
     attempts: int
 
 
+Sieve = Callable[[Sequence[Change]], Awaitable[list[Change]]]
+"""Leaves out what must not be stored any more; may raise `StoreError`."""
+
+
 class Flusher:
-    """Stores what is pending, on a timer, by size, and on demand."""
+    """Stores what is pending, on a timer, by size, and on demand.
+
+    Attributes:
+        sieve: looks at every segment before it is stored; None = everything is.
+        outage: set while MongoDB does not take anything.
+        last_flush_ms: when the last segment was stored.
+    """
 
     def __init__(
         self,
@@ -65,7 +76,21 @@ class Flusher:
         interval_s: float,
         flush_size: int = SEGMENT_SIZE,
         rng: random.Random | None = None,
+        gate: Callable[[], bool] | None = None,
     ) -> None:
+        """Nothing is stored yet.
+
+        Args:
+            store: where to.
+            pending: what is taken from, segment by segment.
+            metrics: where to count.
+            clock: for durations and for the time of the last flush.
+            interval_s: seconds between flushes.
+            flush_size: so many pending changes ask for a flush at once.
+            rng: jitter of retries.
+            gate: asked before every batch; while it says False batches are kept (another program may be writing).
+        """
+        self._gate = gate
         self._store = store
         self._pending = pending
         self._metrics = metrics
@@ -80,6 +105,7 @@ class Flusher:
         self._reported_at = clock.monotonic() - REPORT_EVERY_S  # the first flush is told at once
         self._fatal = False
         self._samples = Samples(clock)
+        self.sieve: Sieve | None = None
         self.outage: StoreOutage | None = None
         self.last_flush_ms: int | None = None
 
@@ -111,7 +137,7 @@ class Flusher:
                 await asyncio.sleep(self._retry_delay_s())
 
     async def flush_once(self) -> bool:
-        """Store the oldest segment; False when MongoDB did not take it and it waits to be offered again.
+        """Store the oldest segment; False when it was not offered or not taken, and waits for its next turn.
 
         Segments are stored one after the other: a second caller waits for the first.
         """
@@ -119,12 +145,18 @@ class Flusher:
             return await self._flush_oldest()
 
     async def _flush_oldest(self) -> bool:
+        if not self._may_write():
+            return False
         segment = self._pending.take()
-        if not segment:
-            return True
+        if segment is None:
+            return not len(self._pending)  # what waits on a disk that cannot be read now has its turn later
         stored = False
         try:
-            result = await self._store.write(await self._build(segment))
+            changes = segment.changes if self.sieve is None else await self.sieve(segment.changes)
+            batch = await self._build(changes)
+            if not self._may_write():  # asked last: the process may have been frozen meanwhile
+                return False
+            result = await self._store.write(batch)
             stored = True
         except StoreError as error:
             self._note_outage(error)
@@ -132,9 +164,12 @@ class Flusher:
         finally:
             if not stored:
                 self._pending.put_back(segment)
-        self._pending.done(len(segment))
-        self._note_stored(segment, result)
+        self._pending.done(segment)
+        self._note_stored(changes, result)
         return True
+
+    def _may_write(self) -> bool:
+        return self._gate is None or self._gate()
 
     async def _build(self, segment: Sequence[Change]) -> WriteBatch:
         self._sequence += 1
@@ -172,14 +207,17 @@ class Flusher:
             if item.write.collection is Collection.DEAD_LETTERS or not self._samples.take(item.reason):
                 continue  # only counted: it cannot be stored, or enough of its kind are kept already
             sample = repr(item.write.document if isinstance(item.write, Insert) else item.write.values)
-            letters.append(self._letter(item.reason, item.write.collection.value, sample))
+            detail = f"{item.write.collection.value}: {item.detail}" if item.detail else item.write.collection.value
+            letters.append(self._letter(item.reason, detail, sample, kept(pack_write(item.write))))
         if letters:
             log.error("documents_rejected", count=len(letters), reason=rejected[0].reason)
             self._pending.add(letters)
 
-    def _letter(self, reason: str, detail: str, sample: str) -> DeadLetter:
+    def _letter(self, reason: str, detail: str, sample: str, payload: bytes = b"") -> DeadLetter:
         body = sample.encode("utf-8", "backslashreplace")
-        return DeadLetter("", "store", reason, detail, body[:SAMPLE_BYTES], len(body), self._clock.wall_ms())
+        printable = detail.encode("utf-8", "backslashreplace").decode()
+        now_ms = self._clock.wall_ms()
+        return DeadLetter("", "store", reason, printable, body[:SAMPLE_BYTES], len(body), now_ms, payload)
 
     def _report(self, segment: Sequence[Change]) -> None:
         """One line with sums, at most every `REPORT_EVERY_S`."""

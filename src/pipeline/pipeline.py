@@ -41,6 +41,9 @@ FAULT_LOG_EVERY_S = 60.0
 FUTURE_MS = 86_400_000
 """Frames dated later than this after their receipt are refused."""
 
+NOT_ASKED_FOR = frozenset({GapReason.UNSUBSCRIBED, GapReason.NOT_COLLECTED})
+"""Holes that are nobody's trouble: nothing was expected to arrive."""
+
 RefusalListener = Callable[[Refusal, tuple[Subscription, ...]], None]
 
 
@@ -152,13 +155,22 @@ class Pipeline:
                 "positions": _by_first_label(metrics, POSITION_CHANGES),
                 "outdated": metrics.total(MESSAGES_OUTDATED),
                 "held": _by_first_label(metrics, MESSAGES_HELD),
-                "holes_open": sum(hole.reason != GapReason.UNSUBSCRIBED for hole in self._diff.holes.values()),
+                "holes_open": sum(hole.reason not in NOT_ASKED_FOR for hole in self._diff.holes.values()),
             },
             "pending": len(self._pending),
             "pending_full": self._pending.is_full,
             "flushes": metrics.total(FLUSHES),
             "last_flush_ms": self._flusher.last_flush_ms,
             "event_loop_lag_ms": round(metrics.value(EVENT_LOOP_LAG_MS), 1),
+        }
+
+    def journal_stats(self) -> dict[str, Any]:
+        """How the journal is doing; JSON-ready."""
+        pending = self._pending
+        return {
+            "on_disk_only": pending.on_disk,
+            "suspended_streams": pending.suspended,
+            "error": pending.journal_error,
         }
 
     def _apply_buffered(self) -> None:
@@ -169,7 +181,7 @@ class Pipeline:
                 self._metrics.add(TASK_FAILURES, "diff")
                 self._log_fault(data, error)
             else:
-                self._take(changes)
+                self._take(changes, data.stream)
 
     def _log_fault(self, data: Data, error: Exception) -> None:
         """Tell one a minute; the counter tells the rest."""
@@ -178,11 +190,11 @@ class Pipeline:
             self._fault_logged_at = now
             log.error("frame_not_applied", stream=str(data.stream), exc_info=error)
 
-    def _take(self, changes: list[Change]) -> None:
+    def _take(self, changes: list[Change], stream: StreamKey | None = None) -> None:
         if not changes:
             return
         self._hub.publish(changes)
-        self._pending.add(changes)
+        self._pending.add(changes, stream)
         self._flusher.nudge()
 
 

@@ -62,9 +62,7 @@ async def restore_holes(store: Store, diff: Diff) -> int:
     """Load the holes that are still open; they end with the next data of their stream."""
     count = 0
     async for hole in store.find(Collection.COVERAGE, Query(equals={"to": None})):
-        venue, channel, subject, *dex = _split_stream(hole["stream"])
-        key = StreamKey(venue, channel, subject, dex[0] if dex else "")
-        diff.restore_hole(key, Hole(_ms(hole["from"]), hole["reason"]))
+        diff.restore_hole(StreamKey.parse(hole["stream"]), Hole(_ms(hole["from"]), hole["reason"]))
         count += 1
     return count
 
@@ -117,15 +115,6 @@ async def _restore_positions(store: Store, diff: Diff, addresses: Mapping[str, S
             diff.restore_position(trader, dex, position_of_document(document), document["revision"])
         else:
             diff.restore_closed_position(trader, dex, document["coin"], document["revision"])
-
-
-def _split_stream(name: str) -> list[str]:
-    """``venue/channel/subject[/dex]``; a subject may itself hold a slash (``PURR/USDC``)."""
-    venue, channel, rest = name.split("/", 2)
-    if rest.startswith("0x") and "/" in rest:
-        subject, _, dex = rest.partition("/")
-        return [venue, channel, subject, dex]
-    return [venue, channel, rest]
 
 
 def _ms(date: datetime) -> int:

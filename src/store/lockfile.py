@@ -73,8 +73,9 @@ class FileLock:
         """Write into the file who holds the lock, for the message another process shows."""
         owner = {"pid": os.getpid(), "command": command, "since": datetime.now(UTC).isoformat(timespec="seconds")}
         if self._descriptor is not None:
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, json.dumps(owner).encode(), 0)
+            with contextlib.suppress(OSError):  # on a full disk the lock holds all the same, only unsigned
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, json.dumps(owner).encode(), 0)
 
     def holder(self) -> str:
         """The last signature as text: who, pid, since when; "another process" where it cannot be read."""

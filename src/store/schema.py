@@ -67,7 +67,7 @@ INDEXES: Mapping[Collection, tuple[Index, ...]] = {
     Collection.ORDERBOOK_SNAPSHOTS: (_by("venue", "symbol", "-timestamp"), _by("receivedAt", expires=True)),
     Collection.TRADES: (_by("venue", "symbol", "-timestamp"),),
     Collection.CANDLES: (_by("venue", "symbol", "interval", "-timestamp"),),
-    Collection.COVERAGE: (_by("stream", "from"), _by("to")),
+    Collection.COVERAGE: (_by("stream", "from"), _by("subject", "from"), _by("to")),
     Collection.STREAMS: (),
     Collection.ALERTS: (),
     Collection.DEAD_LETTERS: (_by("receivedAt"), _by("keptAt", expires=True)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from src.models.changes import DeadLetter
+from src.models.changes import DeadLetter, kept
 from src.models.errors import WireError
 from src.models.messages import Ack, Data, Decoded, GapReason, Ignored, Pong, Refusal, RefusalKind
 from src.models.metrics import BYTES_RECEIVED, FRAMES_IGNORED, FRAMES_RECEIVED, FRAMES_REJECTED, REFUSALS
@@ -91,6 +91,7 @@ class Inbox:
                 sample=sample[:SAMPLE_BYTES],
                 size_bytes=size_bytes,
                 received_ms=parts.clock.wall_ms(),
+                payload=kept(sample) if len(sample) == size_bytes else b"",
             )
             parts.sink.rejected(letter)
         if reason != MAPPER_BUG and parts.log_gate.due(("rejected", reason), now):

@@ -15,15 +15,13 @@ from hypothesis import strategies as st
 from src.models.changes import Change, OrderChange, PositionChange
 from src.models.messages import Data, Gap
 from src.models.metrics import Metrics
-from src.models.orders import Order
-from src.models.positions import Position
 from src.models.writes import Collection
 from src.pipeline.buffer import Buffer
 from src.pipeline.diff import Diff
 from src.pipeline.documents import to_double
 from src.pipeline.orders import changed_fields
-from src.pipeline.stored_documents import order_of_document
 from src.store.memory import MemoryStore
+from tests.support.lifecycle_expectations import assert_links, assert_state, expected_orders, expected_positions
 from tests.support.trader_lifecycles import STEPS, Exchange
 from tests.support.trader_states import TRADER, an_order, store_changes, watcher_over
 
@@ -61,53 +59,6 @@ def order_story(changes: Iterable[Change]) -> dict[int, list[str]]:
             assert not change.reopened
             story[change.order.oid].append(change.action)
     return dict(story)
-
-
-def expected_orders(shown: list[dict[int, Order]]) -> dict[int, list[str]]:
-    """An order never comes back here, so its story is: first seen, each visible change, gone."""
-    story: dict[int, list[str]] = {}
-    seen: dict[int, Order] = {}
-    for orders in shown:
-        for oid, order in orders.items():
-            if oid not in seen:
-                story[oid] = ["new"]
-            elif _values(order) != _values(seen[oid]):
-                story[oid].append("updated")
-            seen[oid] = order
-    for oid in seen.keys() - shown[-1].keys():
-        story[oid].append("closed")
-    return story
-
-
-def expected_positions(shown: list[dict[str, Position]]) -> dict[str, list[str]]:
-    story: dict[str, list[str]] = defaultdict(list)
-    before: dict[str, Position] = {}
-    for positions in shown:
-        for coin, position in positions.items():
-            kind = _kind(before.get(coin), position)
-            if kind is not None:
-                story[coin].append(kind)
-        for coin in before.keys() - positions.keys():
-            story[coin].append("close")
-        before = positions
-    return dict(story)
-
-
-def _values(order: Order) -> tuple[Any, ...]:
-    return order.sz and float(order.sz), float(order.limitPx), order.parentOid
-
-
-def _kind(before: Position | None, after: Position) -> str | None:
-    if before is None:
-        return "open"
-    old, new = float(before.szi), float(after.szi)
-    if old * new < 0:
-        return "flip"
-    if old != new:
-        return "increase" if abs(new) > abs(old) else "decrease"
-    if before.leverage != after.leverage:
-        return "leverage"
-    return None if before.entryPx == after.entryPx else "entry"
 
 
 def assert_contiguous(revisions: Iterable[tuple[Any, int]]) -> None:
@@ -155,6 +106,7 @@ async def test_a_buffer_that_is_too_small_costs_steps_in_between_and_never_the_e
     store = MemoryStore()
     await store_changes(store, changes)
     assert_state(store, exchange)
+    assert_links(store)
 
 
 @bounded
@@ -165,23 +117,9 @@ async def test_what_is_stored_in_the_end_is_what_the_exchange_has(steps, timed):
     store = MemoryStore()
     await store_changes(store, changes)
     assert_state(store, exchange)
+    assert_links(store)
     events = store.documents(Collection.TRADER_ORDER_EVENTS)
     assert len(events) == sum(isinstance(change, OrderChange) for change in changes)
-
-
-def assert_state(store: MemoryStore, exchange: Exchange) -> None:
-    orders = {document["oid"]: document for document in store.documents(Collection.TRADER_ORDERS)}
-    assert {oid for oid, document in orders.items() if document["status"] == "open"} == exchange.orders.keys()
-    for oid, order in exchange.orders.items():
-        assert changed_fields(order_of_document(orders[oid]), order) == {}
-    for document in orders.values():
-        successor = document.get("replacedBy")
-        if successor is not None:
-            assert orders[successor]["replaces"] == document["oid"]
-    held = {d["coin"]: d for d in store.documents(Collection.TRADER_POSITIONS) if d["status"] == "open"}
-    assert {coin: document["szi"] for coin, document in held.items()} == {
-        coin: float(position.szi) for coin, position in exchange.positions.items()
-    }
 
 
 @bounded

@@ -58,26 +58,36 @@ class Exchange:
 
     def run(self, steps: Sequence[Step]) -> Iterator[Data | Gap | str]:
         """Everything in order of arrival; at the end the final state twice, so that no doubt is left."""
-        yield from self._show()
+        yield from self.show()
         for action, number in steps:
-            match action:
-                case "show":
-                    yield from self._show()
-                case "repeat":
-                    yield from self._again(self._sent[-1])
-                case "older" if self._timed:
-                    yield from self._again(self._sent[number % len(self._sent)])
-                case "gap":
-                    streams = tuple(data.stream for data in self._sent[-1])
-                    yield Gap(streams, GapReason.DISCONNECT, self.now_ms)
-                case "drain":
-                    yield "drain"
-                case _:
-                    self._trade(action, number)
-        yield from self._show()
-        yield from self._show()
+            yield from self.do(action, number)
+        yield from self.show()
+        yield from self.show()
 
-    def _show(self) -> Iterator[Data]:
+    def do(self, action: str, number: int) -> Iterator[Data | Gap | str]:
+        """One step, after at least one `show`."""
+        match action:
+            case "show":
+                yield from self.show()
+            case "repeat":
+                yield from self._again(self._sent[-1])
+            case "older" if self._timed:
+                yield from self._again(self._sent[number % len(self._sent)])
+            case "gap":
+                streams = tuple(data.stream for data in self._sent[-1])
+                yield Gap(streams, GapReason.DISCONNECT, self.now_ms)
+            case "drain":
+                yield "drain"
+            case _:
+                self._trade(action, number)
+
+    def reconnect(self) -> Iterator[Data]:
+        """What was sent on an earlier connection is not repeated on a new one, which begins with the present state."""
+        self._sent.clear()
+        yield from self.show()
+
+    def show(self) -> Iterator[Data]:
+        """The present state to everybody."""
         self.now_ms += 5_000
         venue_ms = self.now_ms if self._timed else None
         orders = list(self.orders.values())

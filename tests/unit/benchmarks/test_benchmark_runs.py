@@ -12,6 +12,7 @@ from benchmarks import (
     collector_load,
     decoding,
     flush_speed,
+    journal_speed,
     order_memory,
     trader_scaling,
     unchanged_message,
@@ -94,6 +95,16 @@ def test_flush_speed_stores_on_both_sides(mongod_binary):
     rows = flush_speed.measure(Effort.TINY)
     assert [row.name for row in rows] == ["flush of 500 new orders", "flush of 500 changed orders"]
     assert all(row.value.median > 0 and row.ratio.median > 0 for row in rows)
+
+
+@pytest.mark.integration
+def test_journal_speed_appends_opens_and_drains(mongod_binary):
+    encoded, written, opened, drained = journal_speed.measure(Effort.TINY)
+    assert encoded.ratio.median > 1
+    assert written.ratio.median > 1
+    assert opened.value.median > 0
+    assert drained.value.median > 0
+    assert "MiB" in opened.name
 
 
 @pytest.mark.integration

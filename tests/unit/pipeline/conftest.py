@@ -55,9 +55,9 @@ class FlushRig:
 
     def __init__(self, *, interval_s: float = 0.01, limit: int = 1_000, flush_size: int = 100) -> None:
         self.store = ScriptedStore()
-        self.pending = Pending(limit)
         self.metrics = Metrics()
         self.clock = ManualClock()
+        self.pending = Pending(limit, clock=self.clock, metrics=self.metrics)
         self.flusher = Flusher(
             store=self.store,
             pending=self.pending,
@@ -66,6 +66,10 @@ class FlushRig:
             interval_s=interval_s,
             flush_size=flush_size,
         )
+
+    def cut_segments_at(self, size: int) -> None:
+        """Let segments hold fewer changes than in earnest."""
+        self.pending._segment_size = size
 
     def add(self, changes: Sequence[Change]) -> None:
         self.pending.add(changes)

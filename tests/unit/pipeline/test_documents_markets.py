@@ -181,6 +181,7 @@ def test_a_hole_begins_open_and_ends_once():
         "_id": f"hyperliquid/l2Book/BTC:{VENUE_MS}",
         "venue": "hyperliquid",
         "stream": "hyperliquid/l2Book/BTC",
+        "subject": "BTC",
         "from": VENUE_DATE,
         "to": None,
         "reason": "disconnect",

@@ -22,7 +22,6 @@ from src.models.metrics import (
 )
 from src.models.writes import Collection, Insert
 from src.pipeline import flush as flush_module
-from src.pipeline import pending as pending_module
 from src.pipeline.flush import FATAL_RETRY_S, REPORT_EVERY_S, RETRY_CAP_S, SAMPLE_BYTES, Flusher
 from tests.support.trader_states import Watcher, an_order, some_orders
 
@@ -75,8 +74,8 @@ async def test_nothing_pending_is_nothing_to_do(rig):
     assert rig.metrics.value(FLUSHES) == 0
 
 
-async def test_batches_are_numbered_from_one(rig, monkeypatch):
-    monkeypatch.setattr(pending_module, "SEGMENT_SIZE", 1)
+async def test_batches_are_numbered_from_one(rig):
+    rig.cut_segments_at(1)
     for number in range(3):
         rig.pending.add(some_trades(number))
     await rig.flusher.drain()
@@ -159,8 +158,8 @@ async def test_a_cancelled_flush_keeps_its_segment(rig):
     assert await rig.flusher.flush_once() is True
 
 
-async def test_two_flushes_at_once_store_one_after_the_other(rig, monkeypatch):
-    monkeypatch.setattr(pending_module, "SEGMENT_SIZE", 1)
+async def test_two_flushes_at_once_store_one_after_the_other(rig):
+    rig.cut_segments_at(1)
     rig.pending.add(some_trades(1))
     rig.pending.add(some_trades(2))
     rig.store.gate.clear()
@@ -176,8 +175,8 @@ async def test_two_flushes_at_once_store_one_after_the_other(rig, monkeypatch):
 # -- the last flush --------------------------------------------------------------------------------------------------
 
 
-async def test_drain_stores_everything_however_often_it_has_to_try(rig, monkeypatch):
-    monkeypatch.setattr(pending_module, "SEGMENT_SIZE", 2)
+async def test_drain_stores_everything_however_often_it_has_to_try(rig):
+    rig.cut_segments_at(2)
     for number in range(7):
         rig.pending.add(some_trades(number))
     rig.store.fail_next(*[StoreError("away")] * 4)
@@ -355,7 +354,7 @@ async def test_one_refused_document_becomes_a_dead_letter_and_the_rest_is_stored
         await rig.flusher.drain()
     assert stored_ids(rig.store) == ["1", "3"]
     [letter] = rig.store.documents(Collection.DEAD_LETTERS)
-    assert (letter["stage"], letter["reason"], letter["detail"]) == ("store", "refused", "trades")
+    assert (letter["stage"], letter["reason"], letter["detail"]) == ("store", "refused", "trades: not wanted")
     assert "'tradeId': '2'" in letter["sample"]
     assert rig.metrics.value(DEAD_LETTERS, "store", "refused") == 1
     assert len(rig.pending) == 0
@@ -430,3 +429,48 @@ async def test_translating_a_large_segment_gives_way_to_others(rig):
     await rig.flusher.flush_once()
     task.cancel()
     assert turns >= 8
+
+
+# -- the gate ----------------------------------------------------------------------------------------------------------
+
+
+def gated(rig, gate):
+    return Flusher(
+        store=rig.store, pending=rig.pending, metrics=rig.metrics, clock=rig.clock, interval_s=0.01, gate=gate
+    )
+
+
+async def test_behind_a_closed_gate_everything_is_kept_and_nothing_offered(rig):
+    is_open = False
+    flusher = gated(rig, lambda: is_open)
+    rig.pending.add(some_trades(1, 2))
+    assert await flusher.flush_once() is False
+    assert rig.store.offered == []
+    assert len(rig.pending) == 2
+    assert flusher.outage is None
+    is_open = True
+    assert await flusher.flush_once() is True
+    assert stored_ids(rig.store) == ["1", "2"]
+    assert len(rig.pending) == 0
+
+
+async def test_the_gate_is_asked_again_right_before_the_batch_leaves(rig):
+    answers = [True, False, True, True]
+    flusher = gated(rig, lambda: answers.pop(0))
+    rig.pending.add(some_trades(1))
+    assert await flusher.flush_once() is False
+    assert rig.store.offered == []
+    assert await flusher.flush_once() is True
+    assert stored_ids(rig.store) == ["1"]
+    assert answers == []
+
+
+async def test_a_running_flush_goes_on_when_the_gate_opens(rig):
+    is_open = False
+    flusher = gated(rig, lambda: is_open)
+    async with running(flusher):
+        rig.pending.add(some_trades(1))
+        await asyncio.sleep(0.05)
+        assert rig.store.offered == []
+        is_open = True
+        await rig.until(lambda: stored_ids(rig.store) == ["1"])

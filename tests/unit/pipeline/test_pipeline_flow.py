@@ -45,7 +45,7 @@ class Rig:
         self.store = MemoryStore()
         self.metrics = Metrics()
         self.clock = ManualClock(wall_ms=START_MS)
-        self.pending = Pending(limit)
+        self.pending = Pending(limit, clock=self.clock, metrics=self.metrics)
         self.diff = Diff(metrics=self.metrics)
         self.hub = Hub(metrics=self.metrics)
         self.buffer = Buffer(capacity, metrics=self.metrics)
@@ -75,7 +75,8 @@ class Rig:
 
     def free_pending(self) -> None:
         taken = self.pending.take()
-        self.pending.done(len(taken))
+        assert taken is not None
+        self.pending.done(taken)
 
 
 @pytest.fixture

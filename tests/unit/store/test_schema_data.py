@@ -30,7 +30,7 @@ PROMISED = {
     Collection.ORDERBOOK_SNAPSHOTS: {"venue_1_symbol_1_timestamp_-1"},
     Collection.TRADES: {"venue_1_symbol_1_timestamp_-1"},
     Collection.CANDLES: {"venue_1_symbol_1_interval_1_timestamp_-1"},
-    Collection.COVERAGE: {"stream_1_from_1", "to_1"},
+    Collection.COVERAGE: {"stream_1_from_1", "subject_1_from_1", "to_1"},
     Collection.DEAD_LETTERS: {"receivedAt_1"},
 }
 UNIQUE = {
