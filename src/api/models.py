@@ -162,6 +162,31 @@ class CoverageQuery(TimeRangeQuery):
     open: bool | None = Field(None, description="true: only holes that have not ended, false: only ended ones")
 
 
+class TrustQuery(BaseModel):
+    """Whose data, and between which two moments."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ethAddress: Address | None = None  # noqa: N815 - the stored field's name
+    symbol: Symbol | None = None
+    venue: Venue = "hyperliquid"
+    from_: Time = Field(alias="from")
+    to: Time
+
+    @model_validator(mode="after")
+    def _one_subject_in_order(self) -> TrustQuery:
+        if (self.ethAddress is None) == (self.symbol is None):
+            raise ValueError("give either 'ethAddress' or 'symbol'")
+        if self.from_ >= self.to:
+            raise ValueError("'from' has to be before 'to'")
+        return self
+
+    @property
+    def subject(self) -> str:
+        """What streams are about: an address or a symbol."""
+        return self.ethAddress or self.symbol or ""
+
+
 class TraderQuery(PageQuery):
     """Filters of followed traders."""
 
@@ -265,6 +290,31 @@ class HoleDocument(Document):
     venue: str
     stream: str
     reason: str
+
+
+class StreamAnswer(BaseModel):
+    """One stream between the two moments; shares are 0 to 1."""
+
+    stream: str
+    knownSince: datetime = Field(description="holes are recorded from then on")  # noqa: N815
+    seenShare: float = Field(description="share of the time in which it was seen live")  # noqa: N815
+    coveredShare: float = Field(description="the same, with holes that history filled")  # noqa: N815
+    holes: int
+    unrepaired: int
+    longestGapS: float = Field(description="longest stretch that is not covered, in seconds")  # noqa: N815
+
+
+class TrustAnswer(BaseModel):
+    """Whether everything that happened between the two moments is stored.
+
+    ``trusted`` is true only when at least one stream of the subject is known and all of them are covered
+    throughout. ``unrepaired`` are the first 100 holes that speak against it.
+    """
+
+    trusted: bool
+    text: str
+    streams: list[StreamAnswer]
+    unrepaired: list[HoleDocument]
 
 
 class BookDocument(Document):
