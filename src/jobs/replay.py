@@ -10,7 +10,7 @@ import structlog
 from msgspec import Struct, structs
 
 from src.jobs.recorded_frames import RecordedFrame
-from src.models.changes import DeadLetter
+from src.models.changes import DeadLetter, kept
 from src.models.clock import Clock
 from src.models.errors import WireError
 from src.models.messages import Data, Decoded, Fill, Ignored, OrdersSnapshot, PositionsSnapshot, Refusal
@@ -88,6 +88,10 @@ class Replay:
             progress(result.frames)
         return result
 
+    def dead_letters(self) -> int:
+        """How many frames and documents were put aside so far."""
+        return int(self._metrics.total(DEAD_LETTERS))
+
     async def _feed_frame(self, frame: RecordedFrame, result: ReplayResult) -> None:
         venue = frame.venue or self._feed.venue
         self._metrics.add(FRAMES_RECEIVED, venue)
@@ -106,6 +110,7 @@ class Replay:
                     sample=frame.frame[:SAMPLE_BYTES],
                     size_bytes=len(frame.frame),
                     received_ms=frame.recv_ms or self._now_ms,
+                    payload=kept(frame.frame),
                     kept_ms=self._clock.wall_ms(),
                 )
             )
