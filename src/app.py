@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import structlog
 from msgspec import Struct
@@ -15,24 +15,32 @@ from src.api.app import create_app
 from src.api.server import serve
 from src.config import Settings
 from src.jobs.candles import CandleJob
+from src.jobs.coverage import CoverageKeeper
 from src.jobs.hyperliquid import HyperliquidSource, Pace
+from src.jobs.instance import this_holder
+from src.jobs.lease import WriterLease
+from src.jobs.lease_rules import Holder
 from src.jobs.status import ProgramStatus, RunState
 from src.jobs.tracking import Tracking, TraderRegistry, discover_until_found, seed
+from src.jobs.writer_role import EXIT_FENCED, WriterRole
 from src.logs import RepeatLimiter
 from src.models.changes import Change, TradeSeen
 from src.models.clock import Clock
-from src.models.errors import StoreError, StoreFatalError
+from src.models.errors import ConfigurationError, StoreError, StoreFatalError
 from src.models.messages import Gap, GapReason, Refusal
 from src.models.metrics import Metrics
 from src.models.streams import Subscription
 from src.models.writes import Collection
 from src.pipeline.buffer import Buffer
 from src.pipeline.diff import Diff, Kinds
+from src.pipeline.durability import Durability
 from src.pipeline.flush import Flusher
 from src.pipeline.hub import Hub
+from src.pipeline.journal import Journal
 from src.pipeline.pending import Pending
 from src.pipeline.pipeline import Pipeline
 from src.pipeline.restore import restore_holes, restore_traders, roll_forward
+from src.pipeline.superseded import SupersededSieve
 from src.pipeline.supervise import TaskDiedTooOftenError, supervise
 from src.stopping import Stop
 from src.store.base import ServerFacts, Store
@@ -50,6 +58,8 @@ STORE_RETRY_S = 2.0
 STORE_WAIT_TOLD_EVERY_S = 30.0
 LAST_CANDLES_S = 2.0
 FLUSH_BEFORE_RESTORE_S = 10.0
+LAST_TRY_S = 5.0
+JOURNAL_DIRECTORY = "journal"
 HTTP_STOP_S = 2.0
 EMBEDDED_STOP_S = 6.0
 """Set aside for the embedded server's own clean stop."""
@@ -72,19 +82,28 @@ class Core(Struct, frozen=True):
     pipeline: Pipeline
 
 
-def build_core(settings: Settings, *, store: Store, metrics: Metrics, clock: Clock) -> Core:
-    """Buffer, diff, hub, pending, flush and the pipeline over them."""
+def build_core(
+    settings: Settings,
+    *,
+    store: Store,
+    metrics: Metrics,
+    clock: Clock,
+    journal: Journal | None = None,
+    gate: Callable[[], bool] | None = None,
+) -> Core:
+    """Buffer, diff, hub, pending, flush and the pipeline over them; ``gate`` as in `Flusher`."""
     buffer = Buffer(settings.trader_ws_message_buffer_size, metrics=metrics)
     kinds = Kinds(orders=settings.trader_orders_ws_enabled, positions=settings.trader_positions_ws_enabled)
     diff = Diff(metrics=metrics, kinds=kinds)
     hub = Hub(metrics=metrics)
-    pending = Pending(settings.pending_writes_limit)
+    pending = Pending(settings.pending_writes_limit, clock=clock, metrics=metrics, journal=journal)
     flusher = Flusher(
         store=store,
         pending=pending,
         metrics=metrics,
         clock=clock,
         interval_s=settings.trader_orders_ws_flush_interval,
+        gate=gate,
     )
     pipeline = Pipeline(
         buffer=buffer,
@@ -132,6 +151,36 @@ async def open_database(
         yield store, embedded
 
 
+@contextmanager
+def open_journal(settings: Settings) -> Iterator[Journal | None]:
+    """The journal below ``DATA_DIR``, None when it is switched off. The data directory must be locked already.
+
+    Raises:
+        ConfigurationError: it cannot be opened.
+    """
+    if not settings.journal_enabled:
+        yield None
+        return
+    directory = settings.data_dir / JOURNAL_DIRECTORY
+    journal = Journal(
+        directory, limit_bytes=settings.journal_limit_mb * 1024 * 1024, sync_always=settings.journal_fsync_s == 0
+    )
+    try:
+        journal.open()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the journal in {directory} cannot be used: {error}; free space there, make it writable, "
+            "or set JOURNAL_ENABLED=false"
+        ) from error
+    try:
+        yield journal
+    finally:
+        try:
+            journal.close()
+        except OSError as error:
+            log.error("journal_not_closed", error=str(error))  # noqa: TRY400 - no trace needed
+
+
 class Start(Struct, frozen=True):
     """What a person wants to know when the program has started: where to look, where it stores, whom it follows."""
 
@@ -152,28 +201,58 @@ class Collector:
         clock: Clock,
         metrics: Metrics,
         pace: Pace | None = None,
+        journal: Journal | None = None,
+        holder: Holder | None = None,
     ) -> None:
         self._settings = settings
+        self._journal = journal
         self._store = store
         self._stop = stop
         self._clock = clock
         self._metrics = metrics
-        self._core = build_core(settings, store=store, metrics=metrics, clock=clock)
+        self._state = RunState()
+        self._role = WriterRole(
+            WriterLease(store, clock, holder=holder or this_holder(None), metrics=metrics),
+            state=self._state,
+            stopping=stop.event,
+            on_fault=self._stop_because_of,
+            clock=clock,
+            metrics=metrics,
+        )
+        self._core = build_core(
+            settings, store=store, metrics=metrics, clock=clock, journal=journal, gate=self._role.may_write
+        )
         self._hyperliquid = (
             HyperliquidSource(settings, sink=self._core.pipeline, clock=clock, metrics=metrics, pace=pace)
             if settings.hyperliquid_enabled
             else None
         )
+        self._coverage = (
+            None
+            if self._hyperliquid is None
+            else CoverageKeeper(
+                settings,
+                store=store,
+                source=self._hyperliquid,
+                diff=self._core.diff,
+                pipeline=self._core.pipeline,
+                hub=self._core.hub,
+                clock=clock,
+                metrics=metrics,
+                version=__version__,
+            )
+        )
         self._candles = CandleJob(store, clock, metrics=metrics)
-        self._state = RunState()
         self._died = False
         self._registry = TraderRegistry(store, clock, metrics)
         self._tracking = Tracking(self._registry, clock=clock, on_change=self._follow, looks=self._core.diff.looks)
+        self._tracking.is_active = False  # until nobody else writes: what is restored before would be outdated
         self.status = ProgramStatus(
             state=self._state,
             pipeline=self._core.pipeline,
             flusher=self._core.flusher,
             diff=self._core.diff,
+            journal=journal,
             source=self._hyperliquid,
             metrics=metrics,
             clock=clock,
@@ -196,17 +275,24 @@ class Collector:
             clock=self._clock,
             version=__version__,
         )
-        async with serve(app, settings.http_host, settings.http_port, stop_timeout_s=HTTP_STOP_S) as address:
+        serving = serve(app, settings.http_host, settings.http_port, stop_timeout_s=HTTP_STOP_S)
+        async with serving as address, self._role.kept():
             facts = await self._prepare_store(address)
             if facts is None:
-                return EXIT_OK
+                return self._exit_code(0)
             announce(Start(address, facts, len(self._tracking.addresses)))
             self._state.phase = "running"
             async with self._mongod_kept_alive():
                 await self._run_tasks()
                 left = await self._finish()
+                self._role.gives_back = not left
         if self._stop.embedded is not None:
             self._stop.embedded.leave_by = self._stop.ends_at - LEAVING_S
+        return self._exit_code(left)
+
+    def _exit_code(self, left: int) -> int:
+        if self._role.is_lost:
+            return EXIT_FENCED
         return EXIT_UNSTORED if left or self._died else EXIT_OK
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -217,9 +303,14 @@ class Collector:
         while not self._stop.event.is_set():
             try:
                 facts = await self._store.prepare()
+                if not await self._become_writer():
+                    return None
+                await self._store_journal()
                 await roll_forward(self._store)
                 await restore_holes(self._store, self._core.diff)
                 await self._first_traders()
+                if self._coverage is not None:
+                    await self._coverage.note_start()
             except StoreFatalError:
                 raise
             except StoreError as error:
@@ -231,6 +322,28 @@ class Collector:
                 self._state.database_error = ""
                 return facts
         return None
+
+    async def _become_writer(self) -> bool:
+        """Wait until no other collector writes to this database; False when stopped meanwhile."""
+        self._tracking.is_active = await self._role.become_writer()
+        return self._tracking.is_active
+
+    async def _store_journal(self) -> None:
+        """Store what an earlier run left in the journal before anything is read back.
+
+        Raises:
+            StoreError: MongoDB went away meanwhile.
+        """
+        core = self._core
+        if len(core.pending):
+            log.info("journal_found", changes=len(core.pending), action="storing them first")
+        if self._role.others_wrote:
+            core.flusher.sieve = SupersededSieve(self._store, self._metrics)
+        while len(core.pending) and not self._stop.event.is_set():
+            if not await core.flusher.flush_once():
+                outage = core.flusher.outage
+                raise StoreError(outage.error if outage else core.pending.journal_error or "not stored")
+        core.flusher.sieve = None
 
     async def _first_traders(self) -> None:
         if self._settings.trader_ws_enabled:
@@ -290,8 +403,13 @@ class Collector:
             ("drain", lambda: core.pipeline.run_drain(stopping)),
             ("candles", lambda: self._candles.run(stopping)),
         ]
+        if self._journal is not None:
+            durability = Durability(self._journal, metrics=self._metrics, interval_s=settings.journal_fsync_s)
+            works.append(("journal", lambda: durability.run(stopping)))
         if self._hyperliquid is not None:
             works.append(("hyperliquid", self._hyperliquid.pool.run))
+        if self._coverage is not None:
+            works.extend(self._coverage.works(stopping))
         if self._hyperliquid is not None and settings.trader_ws_enabled:
             works.append(("traders", lambda: self._tracking.run(stopping)))
             works.append(("leaderboard", lambda: self._discover(stopping)))
@@ -304,7 +422,8 @@ class Collector:
         if self._hyperliquid is not None:
             streams = self._hyperliquid.streams()
             await self._hyperliquid.pool.close()
-            self._core.pipeline.gap(Gap(streams, GapReason.PROCESS_DOWN, self._clock.wall_ms()))
+            if not self._role.is_lost:  # else another collector sees them
+                self._core.pipeline.gap(Gap(streams, GapReason.PROCESS_DOWN, self._clock.wall_ms()))
         _, late = await asyncio.wait(tasks, timeout=TASKS_STOP_S)
         for task in late:
             task.cancel()
@@ -313,14 +432,32 @@ class Collector:
         """Store what is pending within what is left of the stop's time; returns what could not be stored."""
         reserve_s = HTTP_STOP_S + (EMBEDDED_STOP_S if self._stop.embedded is not None else 0.0)
         timeout_s = max(1.0, self._stop.time_left_s() - reserve_s)
-        left = await self._core.pipeline.finish(timeout_s)
-        if not left:
+        if self._journal is not None and self._core.flusher.outage is not None:
+            timeout_s = min(timeout_s, LAST_TRY_S)  # nothing is lost by leaving
+        fenced = self._role.is_lost
+        left = await self._core.pipeline.finish(0.0 if fenced else timeout_s)
+        if self._coverage is not None:
+            await self._coverage.close()
+        if not left and not fenced:
             await self._last_candles()
-        if left:
-            log.error("stopped", changes_not_stored=left)
-        else:
-            log.info("stopped", changes_not_stored=0)
+        self._say_goodbye(left)
         return left
+
+    def _say_goodbye(self, left: int) -> None:
+        """The last line: what could not be stored, and where it is."""
+        pending, journal = self._core.pending, self._journal
+        if not left:
+            log.info("stopped", changes_not_stored=0)
+        elif journal is not None and not pending.journal_error:
+            log.warning(
+                "stopped",
+                changes_left_in_journal=left,
+                journal=str(self._settings.data_dir / JOURNAL_DIRECTORY),
+                journal_bytes=journal.size_bytes,
+                hint="the next start stores them first",
+            )
+        else:
+            log.error("stopped", changes_not_stored=left)
 
     async def _last_candles(self) -> None:
         """Complete the candles of the last minute, which the last flush may have given trades."""
@@ -340,6 +477,8 @@ class Collector:
         if added:
             await self._flush_before_restore()
         await restore_traders(self._store, self._core.diff, added, self._clock.wall_ms())
+        if self._coverage is not None:
+            await self._coverage.note_followed(wanted)
         self._hyperliquid.follow(wanted)
         self._core.pipeline.drain()
         for address in removed:
@@ -395,8 +534,17 @@ async def run_collector(settings: Settings, *, announce: Callable[[Start], None]
     try:
         async with open_database(settings, shared=False) as (store, embedded):
             stop.opening, stop.embedded = None, embedded
-            collector = Collector(settings, store=store, stop=stop, clock=SystemClock(), metrics=Metrics())
-            return await collector.run(announce)
+            with open_journal(settings) as journal:
+                collector = Collector(
+                    settings,
+                    store=store,
+                    stop=stop,
+                    clock=SystemClock(),
+                    metrics=Metrics(),
+                    journal=journal,
+                    holder=this_holder(settings.data_dir),
+                )
+                return await collector.run(announce)
     except asyncio.CancelledError:
         if not stop.event.is_set():
             raise

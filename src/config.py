@@ -29,6 +29,7 @@ from src.setting_types import (
     Egress,
     Host,
     HttpUrl,
+    JournalSync,
     LowerCase,
     MongoUri,
     Origins,
@@ -49,6 +50,7 @@ OUR_PREFIXES = (
     "ORDERBOOK_SNAPSHOT_",
     "DEAD_LETTER_",
     "PENDING_WRITES_",
+    "JOURNAL_",
     "STATUS_LINE_",
 )
 FUTURE_PREFIXES = ("GATEWAY_", "STOCKBIT_", "ALPACA_", "FUTU_", "REDIS_URL")
@@ -144,7 +146,12 @@ class Settings(BaseSettings):
 
     diff_interval: Seconds = Field(0.1, ge=0.005, le=60, description="seconds between drains of the buffer")
     pending_writes_limit: int = Field(
-        200_000, ge=1000, le=100_000_000, description="writes kept in memory while MongoDB is away"
+        50_000, ge=1000, le=100_000_000, description="changes kept in memory while MongoDB is away; more wait on disk"
+    )
+    journal_enabled: bool = Field(default=True, description="keep changes on disk until MongoDB has them")
+    journal_limit_mb: int = Field(2048, ge=16, le=10_000_000, description="most the journal may take on disk, in MiB")
+    journal_fsync: JournalSync = Field(
+        "500", description="milliseconds between forced writes to disk, or always, or never"
     )
     shutdown_timeout: Seconds = Field(
         25.0, ge=1, le=600, description="seconds a stop may take to store what is pending"
@@ -181,6 +188,13 @@ class Settings(BaseSettings):
     def notices(self) -> tuple[str, ...]:
         """Sentences about odd but usable settings, to be logged as warnings once at start."""
         return self._notices
+
+    @property
+    def journal_fsync_s(self) -> float | None:
+        """Seconds between forced writes of the journal; 0 = after each, None = never."""
+        if self.journal_fsync == "never":
+            return None
+        return 0.0 if self.journal_fsync == "always" else int(self.journal_fsync) / 1000
 
     @property
     def hyperliquid_proxy(self) -> SecretStr | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,19 +12,23 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from src import __version__
-from src.app import Start, build_core, open_database, run_collector
-from src.config import Settings, load_settings
+from src.app import Start, open_database, run_collector
+from src.commands import deadletters
+from src.commands.replaying import only_replay
+from src.commands.session import read_settings as _settings
+from src.commands.session import run_async as _go
+from src.config import Settings
 from src.jobs.demo import DemoFaults, demo_venue
 from src.jobs.doctor import examine, exit_code
-from src.jobs.hyperliquid import make_feed
 from src.jobs.record import record_frames
 from src.jobs.recorded_frames import find_recordings, read_frames
-from src.jobs.replay import Replay, ReplayResult, summary
+from src.jobs.replay import ReplayResult, summary
 from src.jobs.tracking import Candidate, TraderRegistry
+from src.jobs.writer_role import EXIT_FENCED
 from src.logs import configure_logging
-from src.models.errors import CollectorError, ConfigurationError
+from src.models.errors import CollectorError, ConfigurationError, WriterLostError
 from src.models.metrics import Metrics
-from src.setting_types import ADDRESS
+from src.setting_types import ADDRESS, DATABASE
 from src.venues.clock import SystemClock
 
 EXIT_WRONG = 2
@@ -42,6 +44,7 @@ app = typer.Typer(
 )
 traders_app = typer.Typer(no_args_is_help=True, help="Followed traders; a change takes effect without a restart.")
 app.add_typer(traders_app, name="traders")
+app.add_typer(deadletters.app, name="deadletters")
 
 
 @app.callback(invoke_without_command=True)
@@ -102,9 +105,19 @@ def record(
 
 
 @app.command(short_help="Feed recorded frames through the pipeline into MongoDB.")
-def replay(path: Annotated[Path, typer.Argument(help="A recording, a JSON or JSONL file, or a directory.")]) -> None:
-    """Feed recorded frames through the pipeline into MongoDB, with the times they were recorded at."""
+def replay(
+    path: Annotated[Path, typer.Argument(help="A recording, a JSON or JSONL file, or a directory.")],
+    database: Annotated[str | None, typer.Option(help="Into this database instead of MONGODB_DATABASE.")] = None,
+) -> None:
+    """Feed recorded frames through the pipeline into MongoDB, with the times they were recorded at.
+
+    Not beside a collector that writes to the same database: stop that one, or use another database.
+    """
     settings = _settings()
+    if database is not None:
+        if not DATABASE.fullmatch(database):
+            raise ConfigurationError(f"--database {database!r}: 1 to 63 letters, digits, _ and -")
+        settings = settings.model_copy(update={"mongodb_database": database})
     metrics = Metrics()
     result = _go(_replay(settings, path, metrics))
     typer.echo(summary(result, metrics))
@@ -172,6 +185,9 @@ def main() -> None:
     """Run the command line; errors that a person can mend end in one clear text and exit code 2."""
     try:
         app()
+    except WriterLostError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(EXIT_FENCED)
     except CollectorError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(EXIT_WRONG)
@@ -184,20 +200,12 @@ async def _replay(settings: Settings, path: Path, metrics: Metrics) -> ReplayRes
     clock = SystemClock()
     async with open_database(settings, shared=True) as (store, _):
         await store.prepare()
-        core = build_core(settings, store=store, metrics=metrics, clock=clock)
-        job = Replay(
-            store=store,
-            feed=make_feed(settings),
-            diff=core.diff,
-            pipeline=core.pipeline,
-            flusher=core.flusher,
-            metrics=metrics,
-            clock=clock,
-        )
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed} frames"))
-        with Progress(*columns, TimeElapsedColumn(), console=_console(stderr=True), transient=True) as progress:
-            bar = progress.add_task(f"replaying {path.name}", total=None)
-            return await job.run(read_frames(path), lambda count: progress.update(bar, completed=count))
+        otherwise = "stop it, or replay into another database with --database NAME"
+        async with only_replay(settings, store, clock=clock, metrics=metrics, otherwise=otherwise) as job:
+            with Progress(*columns, TimeElapsedColumn(), console=_console(stderr=True), transient=True) as progress:
+                bar = progress.add_task(f"replaying {path.name}", total=None)
+                return await job.run(read_frames(path), lambda count: progress.update(bar, completed=count))
 
 
 def _with_registry(work: Any) -> Any:
@@ -216,23 +224,6 @@ def _addresses(texts: list[str]) -> list[str]:
     if wrong:
         raise ConfigurationError(f"not an address (0x and 40 hexadecimal digits): {', '.join(wrong)}")
     return list(dict.fromkeys(text.strip().lower() for text in texts))
-
-
-def _settings(*, quiet: bool = False) -> Settings:
-    settings = load_settings()
-    level = "warning" if quiet and settings.log_level == "info" else settings.log_level
-    configure_logging(level=level, log_format=settings.log_format)
-    return settings
-
-
-def _go(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run on uvloop where there is one."""
-    try:
-        import uvloop  # noqa: PLC0415 - optional: absent on Windows
-    except ImportError:
-        return asyncio.run(work)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
 
 
 def _console(*, stderr: bool = False) -> Console:

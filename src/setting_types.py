@@ -21,6 +21,8 @@ DEX = re.compile(r"[a-z0-9]{1,16}")
 DATABASE = re.compile(r"[A-Za-z0-9_-]{1,63}")
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
 HIGHEST_PORT = 65_535
+SYNC_MS_LEAST = 10
+SYNC_MS_MOST = 60_000
 
 
 def is_loopback(host: str) -> bool:
@@ -165,6 +167,14 @@ def _directory(path: Path) -> Path:
     return path
 
 
+def _journal_sync(text: str) -> str:
+    if text in {"always", "never"}:
+        return text
+    if not text.isdigit() or not SYNC_MS_LEAST <= int(text) <= SYNC_MS_MOST:
+        raise ValueError(f"write always, never, or milliseconds from {SYNC_MS_LEAST} to {SYNC_MS_MOST}")
+    return text
+
+
 def _lower(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
 
@@ -186,3 +196,4 @@ Token = Annotated[SecretStr, AfterValidator(_token)]
 Host = Annotated[str, AfterValidator(_host)]
 Directory = Annotated[Path, AfterValidator(_directory)]
 LowerCase = BeforeValidator(_lower)
+JournalSync = Annotated[str, LowerCase, AfterValidator(_journal_sync)]

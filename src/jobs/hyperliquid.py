@@ -66,11 +66,15 @@ class HyperliquidSource:
     def follow(self, addresses: Sequence[str]) -> None:
         """Follow exactly these traders, the most wanted first; books and trades of the coins always."""
         self.followed = tuple(addresses)
-        self.pool.set_target(self._subscriptions())
+        self.pool.set_target(self._subscriptions(self.followed))
 
     def streams(self) -> tuple[StreamKey, ...]:
         """Everything that is asked for."""
-        return tuple(subscription.key for subscription in self._subscriptions())
+        return self.streams_with(self.followed)
+
+    def streams_with(self, followed: Sequence[str]) -> tuple[StreamKey, ...]:
+        """Everything that would be asked for when following exactly these traders."""
+        return tuple(subscription.key for subscription in self._subscriptions(followed))
 
     def on_refused(self, refusal: Refusal, failed: Sequence[Subscription]) -> bool:
         """Where the server does not know the modern trader feeds, use the legacy one; True when that was decided."""
@@ -113,9 +117,10 @@ class HyperliquidSource:
         return {**self.pool.status(), "trader_feed": self._choice.current}
 
     def _trader_streams(self) -> tuple[StreamKey, ...]:
-        return tuple(subscription.key for subscription in self._subscriptions() if subscription.user is not None)
+        subscriptions = self._subscriptions(self.followed)
+        return tuple(subscription.key for subscription in subscriptions if subscription.user is not None)
 
-    def _subscriptions(self) -> list[Subscription]:
+    def _subscriptions(self, followed: Sequence[str]) -> list[Subscription]:
         settings = self._settings
         wanted = market_subscriptions(
             settings.hyperliquid_coins,
@@ -130,7 +135,7 @@ class HyperliquidSource:
             fills=settings.hyperliquid_fills,
             dexes=settings.hyperliquid_dexes,
         )
-        for address in self.followed:
+        for address in followed:
             wanted.extend(streams.subscriptions(address))
         return wanted
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -28,6 +28,7 @@ from src.models.status import Check, Health
 from src.models.writes import Collection
 from src.pipeline.diff import Diff
 from src.pipeline.flush import Flusher
+from src.pipeline.journal import Journal
 from src.pipeline.pipeline import Pipeline
 
 START_GRACE_S = 60.0
@@ -35,16 +36,20 @@ START_GRACE_S = 60.0
 
 LAG_BAD_MS = 1_000.0
 
-Phase = Literal["starting", "waiting for MongoDB", "running", "stopping"]
+Phase = Literal["starting", "waiting for MongoDB", "standby", "running", "stopping"]
 
 
 class RunState(Struct):
-    """Where the program stands; written by the composition root."""
+    """Where the program stands; written by the composition root.
+
+    ``writer`` says why this program may not write to the database now; empty when it may.
+    """
 
     phase: Phase = "starting"
     database: str = ""
     topology: str = ""
     database_error: str = ""
+    writer: Callable[[], str] = lambda: ""
 
 
 class ProgramStatus:
@@ -58,6 +63,7 @@ class ProgramStatus:
         flusher: Flusher,
         diff: Diff,
         source: HyperliquidSource | None,
+        journal: Journal | None = None,
         metrics: Metrics,
         clock: Clock,
         version: str,
@@ -67,6 +73,7 @@ class ProgramStatus:
         self._flusher = flusher
         self._diff = diff
         self._source = source
+        self._journal = journal
         self._metrics = metrics
         self._clock = clock
         self._version = version
@@ -76,10 +83,18 @@ class ProgramStatus:
 
     def health(self) -> Health:
         """Ready = collecting and storing; degraded = something is stale, failed or behind; down = not collecting."""
-        checks = (self._check_phase(), self._check_database(), *self._check_venues(), self._check_loop())
+        checks = (
+            self._check_phase(),
+            self._check_database(),
+            self._check_writer(),
+            *self._check_venues(),
+            *self._check_journal(),
+            self._check_loop(),
+        )
         running = self._state.phase == "running"
-        collecting = self._source is None or self._open_connections() > 0 or self._is_young()
-        ready = running and collecting and self._flusher.outage is None
+        standby = self._state.phase == "standby"
+        collecting = standby or self._source is None or self._open_connections() > 0 or self._is_young()
+        ready = running and collecting and self._flusher.outage is None and not self._state.writer()
         status: Literal["ok", "degraded", "down"] = "ok"
         if not collecting or self._state.phase == "stopping":
             status = "down"
@@ -102,6 +117,7 @@ class ProgramStatus:
                 "away": self._flusher.outage is not None,
                 "error": self._flusher.outage.error if self._flusher.outage else self._state.database_error,
             },
+            "writer": {"may_write": not self._state.writer(), "why": self._state.writer()},
             "tracked_traders": len(self._source.followed) if self._source is not None else 0,
             "tracked_orders": self._diff.open_orders,
             "tracked_positions": self._diff.open_positions,
@@ -118,7 +134,7 @@ class ProgramStatus:
             "writes_repeated": metrics.total(WRITES_REPEATED),
             "task_failures": _by_label(metrics, TASK_FAILURES),
             **self._pipeline.stats(),
-            "journal": {"enabled": False},
+            "journal": self._journal_stats(),
             **venue,
         }
 
@@ -144,6 +160,17 @@ class ProgramStatus:
             parts.append(f"MongoDB away for {now - outage.since_s:.0f} s, {waiting} changes waiting")
         return " | ".join(parts)
 
+    def _journal_stats(self) -> dict[str, Any]:
+        if self._journal is None:
+            return {"enabled": False}
+        return {
+            "enabled": True,
+            "bytes": self._journal.size_bytes,
+            "usage": round(self._journal.usage, 4),
+            "changes": self._journal.changes,
+            **self._pipeline.journal_stats(),
+        }
+
     def _check_phase(self) -> Check:
         phase = self._state.phase
         return Check("program", phase == "running", phase)
@@ -157,8 +184,12 @@ class ProgramStatus:
             return Check("mongodb", ok=False, text=self._state.database_error)
         return Check("mongodb", ok=True, text=self._state.topology or "not asked yet")
 
+    def _check_writer(self) -> Check:
+        text = self._state.writer()
+        return Check("writer", not text, text or "the only one to write to this database")
+
     def _check_venues(self) -> list[Check]:
-        if self._source is None:
+        if self._source is None or self._state.phase == "standby":
             return []
         status = self._source.status()
         states: dict[str, int] = status["states"]
@@ -168,6 +199,15 @@ class ProgramStatus:
         opened = self._open_connections()
         told = ", ".join(f"{count} {name}" for name, count in sorted(states.items())) or "nothing subscribed"
         return [Check(status["venue"], bool(opened) and not faults, f"{opened} connections open; streams: {told}")]
+
+    def _check_journal(self) -> list[Check]:
+        if self._journal is None:
+            return []
+        told = self._pipeline.journal_stats()
+        if told["error"]:
+            return [Check("journal", ok=False, text=f"cannot be written, changes wait in memory: {told['error']}")]
+        dropping = f", dropping history of {told['suspended_streams']} streams" if told["suspended_streams"] else ""
+        return [Check("journal", not dropping, f"{self._journal.usage:.0%} of its limit in use{dropping}")]
 
     def _check_loop(self) -> Check:
         lag_ms = self._metrics.value(EVENT_LOOP_LAG_MS)

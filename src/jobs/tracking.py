@@ -132,6 +132,7 @@ class Tracking:
         self._changing = asyncio.Lock()
         self._noted_looks: dict[str, int] = {}
         self.addresses: tuple[str, ...] = ()
+        self.is_active = True
 
     async def add(self, addresses: list[str], *, source: str, tags: list[str]) -> int:
         """Follow these; effective when this returns."""
@@ -147,6 +148,8 @@ class Tracking:
 
     async def refresh(self) -> None:
         """Look at the collection and pass on what changed."""
+        if not self.is_active:
+            return
         async with self._changing:
             wanted = tuple(await self._registry.enabled())
             if wanted != self.addresses:

@@ -22,22 +22,27 @@ def free_port():
 class PlainMongod:
     """A mongod that can be frozen, thawed and killed; started by `start` on a port known before."""
 
-    def __init__(self, binary, folder, port):
-        self._binary, self._folder = binary, folder
+    def __init__(self, binary, folder, port, arguments=()):
+        self._binary, self._folder, self._arguments = binary, folder, arguments
         self.port = port
         self.uri = f"mongodb://127.0.0.1:{port}/"
         self._process = None
+
+    @property
+    def is_running(self):
+        """Whether it has not died meanwhile."""
+        return self._process is not None and self._process.poll() is None
 
     def start(self):
         """Start and wait until it answers."""
         self._folder.mkdir(parents=True, exist_ok=True)
         arguments = ["--dbpath", str(self._folder), "--port", str(self.port), "--bind_ip", "127.0.0.1"]
         arguments += ["--wiredTigerCacheSizeGB", "0.25", "--nounixsocket", "--quiet"]
-        arguments += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
+        arguments += ["--setParameter", "diagnosticDataCollectionEnabled=false", *self._arguments]
         self._process = subprocess.Popen(
             [str(self._binary), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        with MongoClient(self.uri, serverSelectionTimeoutMS=500) as client:
+        with MongoClient(self.uri, directConnection=True, serverSelectionTimeoutMS=500) as client:
             wait_until(lambda: _answers(client), what="an answer of mongod")
 
     def freeze(self):
@@ -54,9 +59,9 @@ class PlainMongod:
 
 
 @contextmanager
-def plain_mongod(binary, folder):
-    """A mongod that is not started yet; killed at the end."""
-    server = PlainMongod(binary, folder, free_port())
+def plain_mongod(binary, folder, *arguments):
+    """A mongod that is not started yet, with further ``arguments`` of its own; killed at the end."""
+    server = PlainMongod(binary, folder, free_port(), arguments)
     try:
         yield server
     finally:

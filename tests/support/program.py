@@ -44,7 +44,8 @@ def clean_environment(**values):
     ours = {*setting_names()}
     kept = {k: v for k, v in os.environ.items() if k not in ours and not k.startswith(FUTURE_PREFIXES)}
     kept = {k: v for k, v in kept.items() if not k.startswith(("TRADER_", "HYPERLIQUID_", "MONGODB_"))}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **values}
+    nowhere = {"HYPERLIQUID_API_URL": "http://127.0.0.1:9"}  # no test may ask the real venue
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **nowhere, **values}
 
 
 class Program:

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import Counter, defaultdict
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from src.app import Collector
 from src.config import Settings
@@ -26,6 +28,7 @@ from src.venues.hyperliquid.simulator import (
 )
 from src.venues.hyperliquid.simulator.expected import ORDER_FIELDS
 from src.venues.timing import Timing
+from tests.support.faults import FaultProxy
 
 QUICK = Pace(
     timing=Timing(
@@ -69,8 +72,47 @@ class Verdict:
         )
 
 
-async def truth_run(uri, database, *, seed, seconds, legacy=False, faults_per_minute=90.0, traders=6):
-    """Run both for ``seconds``, settle, stop the collector in order, and compare."""
+@dataclass
+class Ongoing:
+    """A run that a test may disturb: both sides, the proxy between them, and what is counted."""
+
+    collector: Collector
+    simulator: HyperliquidSimulator
+    proxy: FaultProxy
+    metrics: Metrics
+
+    async def until(self, condition, timeout_s=20.0, what="the condition"):
+        """Wait until ``condition()`` is true."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while not condition():
+            assert asyncio.get_running_loop().time() < deadline, f"{what} did not come true within {timeout_s:g} s"
+            await asyncio.sleep(0.02)
+
+    @property
+    def states(self):
+        """Streams by state."""
+        return self.collector.status.stats()["states"]
+
+    async def until_fresh(self):
+        """Wait until every stream is fresh; after many cuts the budget of handshakes per minute makes it wait."""
+        await self.until(lambda: self.states and set(self.states) == {"fresh"}, 90.0, "all streams fresh")
+
+
+async def truth_run(
+    uri,
+    database,
+    *,
+    seed,
+    seconds=0.0,
+    legacy=False,
+    faults_per_minute=90.0,
+    traders=6,
+    clock=None,
+    journal=None,
+    during=None,
+    timeout_s=5.0,
+):
+    """Run both for ``seconds`` or ``during`` (given an `Ongoing`), settle, stop the collector in order, and compare."""
     config = SimulatorConfig(
         market=MarketConfig(seed=seed, traders=traders, actions_per_s=40.0, mass_cancel_share=0.01),
         cadences=Cadences.quick(0.2),
@@ -78,12 +120,14 @@ async def truth_run(uri, database, *, seed, seconds, legacy=False, faults_per_mi
         legacy=legacy,
     )
     plan = FaultPlan(seed=seed, rate=faults_per_minute, duration_s=(0.2, 1.5)) if faults_per_minute else None
-    async with HyperliquidSimulator(config, plan=plan) as simulator:
+    async with AsyncExitStack() as stack:
+        simulator = await stack.enter_async_context(HyperliquidSimulator(config, plan=plan))
+        proxy, ws_url = await stack.enter_async_context(proxied(simulator))
         settings = Settings(
             mongodb_uri=uri,
             mongodb_database=database,
             http_port=0,
-            hyperliquid_ws_url=simulator.ws_url,
+            hyperliquid_ws_url=ws_url if during else simulator.ws_url,
             hyperliquid_api_url=simulator.api_url,
             hyperliquid_stats_url=simulator.stats_url,
             hyperliquid_coins=("BTC", "ETH", "MATIC"),
@@ -94,12 +138,17 @@ async def truth_run(uri, database, *, seed, seconds, legacy=False, faults_per_mi
             diff_interval=0.05,
             status_line_interval=0,
         )
-        store = MongoStore(uri, database)
+        store = await stack.enter_async_context(closing(MongoStore(uri, database, timeout_s=timeout_s)))
         stop, metrics = Stop(), Metrics()
-        collector = Collector(settings, store=store, stop=stop, clock=SystemClock(), metrics=metrics, pace=QUICK)
+        clock = clock or SystemClock()
+        collector = Collector(
+            settings, store=store, stop=stop, clock=clock, metrics=metrics, pace=QUICK, journal=journal
+        )
         running = asyncio.create_task(collector.run(lambda *_: None))
         try:
             await asyncio.wait([running], timeout=seconds)
+            if during is not None and not running.done():
+                await during(Ongoing(collector, simulator, proxy, metrics))
             if running.done():
                 running.result()
                 raise AssertionError("the collector stopped by itself")
@@ -113,8 +162,28 @@ async def truth_run(uri, database, *, seed, seconds, legacy=False, faults_per_mi
         verdict.stats = dict(stats)
         if exit_code:
             verdict.problems.append(f"exit code {exit_code}")
-        await store.close()
     return verdict
+
+
+@asynccontextmanager
+async def closing(store):
+    """The store, closed at the end whatever happens."""
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def proxied(simulator):
+    """A well-behaved proxy in front of the simulator, and its WebSocket address."""
+    address = urlsplit(simulator.ws_url)
+    proxy = FaultProxy(address.hostname, address.port)
+    await proxy.start()
+    try:
+        yield proxy, f"ws://127.0.0.1:{proxy.port}{address.path}"
+    finally:
+        await proxy.stop()
 
 
 async def _until_seen(collector, simulator):

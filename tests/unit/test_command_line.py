@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 from src import __version__
 from src.main import app
 
-COMMANDS = ("run", "demo", "doctor", "record", "replay", "traders")
+COMMANDS = ("run", "demo", "doctor", "record", "replay", "traders", "deadletters")
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ def test_a_flood_of_garbage_is_counted_in_full_and_kept_as_a_sample(program, scr
 
 def test_a_frame_of_20_mib_costs_one_reconnect(program, scripted, database):
     connects = scripted.connects
-    scripted.send('{"channel":"l2Book","data":"' + "x" * 20 * 1024 * 1024 + '"}')
+    scripted.send(book(8), orders(1, 2), '{"channel":"l2Book","data":"' + "x" * 20 * 1024 * 1024 + '"}')
     wait_until(lambda: scripted.connects == connects + 1, what="the reconnect")
     program.until_stats(lambda stats: sum(n for r, n in stats["messages_rejected"].items() if "big" in r) == 1)
     # At least: a venue that stays silent for long enough is asked anew as well.

@@ -113,8 +113,9 @@ def test_dead_at_the_stop_it_ends_in_time_and_says_how_much_is_not_stored(progra
     assert code == 1, program.text()
     assert seconds < STOP_S + 2
     last = program.logged("stopped")[-1]
-    assert last["changes_not_stored"] >= pending
-    assert last["level"] == "error"
+    assert last["changes_left_in_journal"] >= pending
+    assert last["level"] == "warning"
+    assert "journal" in last["journal"]
     assert "Traceback" not in program.text()
 
 

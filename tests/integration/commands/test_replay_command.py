@@ -84,7 +84,7 @@ def test_the_summary_is_one_line_that_adds_up(replayed):
 
 def test_replaying_again_and_out_of_order_changes_nothing(replayed, recorded_sessions, folder):
     settings, database, _ = replayed
-    names = database.list_collection_names()
+    names = sorted(set(database.list_collection_names()) - {"schema"})  # there stands who wrote last
     before = contents(database, *names)
     for path in (OPENED, recorded_sessions):
         again = finished(folder, "replay", path, **settings)
@@ -128,7 +128,7 @@ def test_a_directory_of_broken_files_is_read_as_far_as_possible(odd_files, folde
 def in_place(tmp_path, monkeypatch):
     """A working directory of its own for commands run inside this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("src.main.configure_logging", lambda **_: None)
+    monkeypatch.setattr("src.commands.session.configure_logging", lambda **_: None)
     for name in os.environ.keys() & set(setting_names()):
         monkeypatch.delenv(name)
     return tmp_path

@@ -127,7 +127,7 @@ def test_with_a_hanging_server_a_stop_ends_in_time_and_leaves_nothing_running(ha
     ((code, seconds),) = took
     assert code == 1, program.text()
     assert seconds < 16, program.text()
-    assert program.logged("stopped")[0]["changes_not_stored"] > 5
+    assert program.logged("stopped")[0]["changes_left_in_journal"] > 5
     assert not is_mongod(mongod_pid(program.data_dir)), program.text()
 
 

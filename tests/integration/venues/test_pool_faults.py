@@ -10,7 +10,7 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import msgspec
 import pytest
@@ -22,6 +22,8 @@ from src.venues.feed import Endpoint, Heartbeat, VenueLimits
 from src.venues.timing import Timing
 from src.venues.transport import Transport, open_websocket
 from tests.support.toy_venue import QUICK, ToyFeed, ToyServer, key, market, until, user_feeds
+
+TcpHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 # -- handshakes and closes ---------------------------------------------------------------------------------------------
 
@@ -151,14 +153,11 @@ async def test_a_handshake_that_is_never_answered_times_out(start) -> None:
         await ended.wait()
         writer.close()
 
-    listener = await asyncio.start_server(ignore, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    timing = msgspec.structs.replace(QUICK, open_timeout_s=0.1)
-    async with start(ToyFeed(f"ws://127.0.0.1:{port}"), timing=timing) as running:
-        running.pool.set_target([market("BTC")])
-        await until(lambda: running.last_error() == "timeout")
-    ended.set()
-    listener.close()
+    async with tcp_server(ignore, ended) as port:
+        timing = msgspec.structs.replace(QUICK, open_timeout_s=0.1)
+        async with start(ToyFeed(f"ws://127.0.0.1:{port}"), timing=timing) as running:
+            running.pool.set_target([market("BTC")])
+            await until(lambda: running.last_error() == "timeout")
 
 
 async def test_closing_does_not_wait_for_a_handshake_that_is_never_answered(start) -> None:
@@ -168,17 +167,14 @@ async def test_closing_does_not_wait_for_a_handshake_that_is_never_answered(star
         await ended.wait()
         writer.close()
 
-    listener = await asyncio.start_server(ignore, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    timing = msgspec.structs.replace(QUICK, open_timeout_s=60.0, drain_s=60.0)
-    async with start(ToyFeed(f"ws://127.0.0.1:{port}"), timing=timing) as running:
-        running.pool.set_target([market("BTC")])
-        await until(lambda: running.connections("connecting") == 1)
-        await asyncio.wait_for(running.pool.close(), 2)
-        assert running.connections("closed") == 1
-        assert running.budget.usage()["connections"]["used"] == 0
-    ended.set()
-    listener.close()
+    async with tcp_server(ignore, ended) as port:
+        timing = msgspec.structs.replace(QUICK, open_timeout_s=60.0, drain_s=60.0)
+        async with start(ToyFeed(f"ws://127.0.0.1:{port}"), timing=timing) as running:
+            running.pool.set_target([market("BTC")])
+            await until(lambda: running.connections("connecting") == 1)
+            await asyncio.wait_for(running.pool.close(), 2)
+            assert running.connections("closed") == 1
+            assert running.budget.usage()["connections"]["used"] == 0
 
 
 async def test_an_answer_that_is_no_http(start) -> None:
@@ -186,12 +182,9 @@ async def test_an_answer_that_is_no_http(start) -> None:
         writer.write(b"\x00\x01garbage\n" * 10)
         writer.close()
 
-    listener = await asyncio.start_server(babble, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    async with start(ToyFeed(f"ws://127.0.0.1:{port}")) as running:
+    async with tcp_server(babble) as port, start(ToyFeed(f"ws://127.0.0.1:{port}")) as running:
         running.pool.set_target([market("BTC")])
         await until(lambda: running.last_error() in ("handshake", "network"))
-    listener.close()
 
 
 # -- death of a socket -------------------------------------------------------------------------------------------------
@@ -252,15 +245,13 @@ async def test_a_close_frame_without_an_end_of_the_socket_does_not_hang(start) -
         await ended.wait()
         writer.close()
 
-    listener = await asyncio.start_server(half_close, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    timing = msgspec.structs.replace(QUICK, refused_retry_s=3600.0)  # a retry would notice it by accident
-    async with start(ToyFeed(f"ws://127.0.0.1:{port}"), timing=timing) as running:
-        running.pool.set_target([market("BTC")])
-        await until(lambda: accepted >= 2)
-        assert running.last_error() == "closed_1001"
-        ended.set()
-    listener.close()
+    async with tcp_server(half_close, ended) as port:
+        timing = msgspec.structs.replace(QUICK, refused_retry_s=3600.0)  # a retry would notice it by accident
+        async with start(ToyFeed(f"ws://127.0.0.1:{port}"), timing=timing) as running:
+            running.pool.set_target([market("BTC")])
+            await until(lambda: accepted >= 2)
+            assert running.last_error() == "closed_1001"
+            ended.set()
 
 
 async def test_an_upgrade_drops_everything_and_the_return_is_staggered(server: ToyServer, start) -> None:
@@ -294,7 +285,7 @@ async def test_bad_frames_are_counted_sampled_and_cost_nothing_else(server: ToyS
         assert count(FRAMES_REJECTED, "toy", "unknown_kind") == 1
         assert count(FRAMES_REJECTED, "toy", "binary_frame") == 1
         long = next(letter for letter in running.sink.letters if letter.size_bytes > 9000)
-        assert len(long.sample) == 4096
+        assert (len(long.sample), len(long.payload)) == (4096, long.size_bytes)
         seen = len(running.sink.received)
         await until(lambda: len(running.sink.received) > seen + 2)
         assert server.accepted == 1
@@ -669,11 +660,31 @@ async def raw_server(frames: list[bytes], *, slice_bytes: int = 1 << 20) -> Asyn
             await reader.read()
         writer.close()
 
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with tcp_server(serve) as port:
+        yield port
+
+
+@contextlib.asynccontextmanager
+async def tcp_server(handler: TcpHandler, ended: asyncio.Event | None = None) -> AsyncIterator[int]:
+    """A port where ``handler`` answers; at the end ``ended`` is set and every socket is closed."""
+    handling: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handling.add(asyncio.current_task())
+        writers.append(writer)
+        await handler(reader, writer)
+
+    listener = await asyncio.start_server(handle, "127.0.0.1", 0)
     try:
         yield listener.sockets[0].getsockname()[1]
     finally:
         listener.close()
+        if ended is not None:
+            ended.set()
+        await asyncio.gather(*handling, return_exceptions=True)
+        for writer in writers:
+            writer.transport.abort()
 
 
 def slices(data: bytes, size: int) -> Iterator[bytes]:

@@ -53,7 +53,8 @@ class Expected(Struct):
             was closed is listed again.
         order_states: (trader, oid) -> (``open`` or ``closed``, last known row).
         positions: (trader, dex, coin) -> kinds in order: ``open``, ``increase``, ``decrease``, ``flip``, ``close``,
-            ``leverage``, ``entry`` (only the entry price differs: closed and opened again between two looks).
+            ``leverage``, ``entry`` (same size, other entry price: reduced and increased
+            again between two looks).
         position_states: (trader, dex, coin) -> (``open`` or ``closed``, last known row).
         uncertain: keys whose verdict depends on deliveries of which it is not known whether they arrived.
     """
@@ -162,6 +163,7 @@ def _position_kind(before: Row | None, after: Row) -> str | None:
         return "flip"
     if abs(new) != abs(old):
         return "increase" if abs(new) > abs(old) else "decrease"
-    if (before["leverageType"], before["leverageValue"]) != (after["leverageType"], after["leverageValue"]):
-        return "leverage"
-    return "entry" if before["entryPx"] != after["entryPx"] else None
+    if before["entryPx"] != after["entryPx"]:
+        return "entry"
+    changed = any(before[name] != after[name] for name in ("leverageType", "leverageValue"))
+    return "leverage" if changed else None
