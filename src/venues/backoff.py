@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -69,6 +70,10 @@ class Backoff:
             asked = timing.rate_limited_s if failure.retry_after_s is None else failure.retry_after_s
             # Jitter only upwards: coming back before the time the venue named is what leads to a ban.
             return min(asked, timing.rate_limited_cap_s) * (1.0 + _RATE_LIMIT_JITTER * self._random())
+        if failure.pace == "never":
+            return math.inf
+        if failure.pace == "slow":
+            return timing.slow_retry_s * (1.0 + _RATE_LIMIT_JITTER * self._random())
         if failure.loud:
             return timing.retry_cap_s
         if failure.rotation and healthy:

@@ -68,12 +68,15 @@ class Budget:
         self._messages.take(now)
         return 0.0
 
+    def has_room_for(self, user: str) -> bool:
+        """Whether `hold_user` would say True."""
+        return user in self._users or self.limits.users is None or len(self._users) < self.limits.users
+
     def hold_user(self, user: str) -> bool:
         """Count a user; True when there is room or it is counted already. Each True needs a `free_user`."""
-        held = self._users.get(user, 0)
-        if not held and self.limits.users is not None and len(self._users) >= self.limits.users:
+        if not self.has_room_for(user):
             return False
-        self._users[user] = held + 1
+        self._users[user] = self._users.get(user, 0) + 1
         return True
 
     def free_user(self, user: str) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import structlog
 
-from src.models.messages import GapReason
+from src.models.messages import GapReason, Refusal, RefusalKind
 from src.models.metrics import CONNECT_ATTEMPTS, CONNECTS, DISCONNECTS
 from src.models.streams import StreamKey, Subscription
 from src.venues.backoff import Backoff
-from src.venues.failures import ABNORMAL, EXPECTED_ERRORS, TOO_BIG, Failure, classify
+from src.venues.failures import ABNORMAL, EXPECTED_ERRORS, TOO_BIG, Failure, SocketEndedError, classify, thrown_out
+from src.venues.feed import BatchFeed
 from src.venues.inbox import Inbox
 from src.venues.ledger import Ledger
+from src.venues.login import Login
 from src.venues.parts import Parts
 from src.venues.pulse import Pulse
+from src.venues.speaker import Speaker
 from src.venues.transport import Transport
 
 log = structlog.get_logger(__name__)
@@ -34,14 +38,15 @@ class Connection:
 
     def __init__(self, home: int, parts: Parts) -> None:
         self.home = home
-        self.name = f"{parts.feed.venue}-{home}"
-        self.ledger = Ledger(parts.timing)
-        self.inbox = Inbox(self.name, parts, self.ledger)
+        self.name = f"{parts.feed.venue}-{parts.label}{home}"
+        self._poke = asyncio.Event()
+        self.ledger = Ledger(parts.timing, parts.feed.batching if isinstance(parts.feed, BatchFeed) else None)
+        self._login = Login(parts.feed, on_refused=self._poke.set)
+        self._speaker = Speaker(parts, self.ledger, self._login)
+        self.inbox = Inbox(self.name, parts, self.ledger, self._login, self._speaker.news)
         self._parts = parts
         self._backoff = Backoff(parts.timing, random=parts.random)
         self._pulse: Pulse | None = None
-        self._poke = asyncio.Event()
-        self._news = asyncio.Event()
         self._ending: Failure | None = None
         self._stopping = False
         self._idle_since: float | None = None
@@ -76,17 +81,31 @@ class Connection:
     def resubscribe(self, key: StreamKey) -> None:
         """Ask for a mute stream afresh."""
         self.ledger.resubscribe(key)
-        self._news.set()
+        self._speaker.news()
 
     def retry_users(self) -> None:
         """A user slot became free."""
         self.ledger.retry_users()
-        self._news.set()
+        self._speaker.news()
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the venue refused us for good, and nothing is tried until `reconnect`."""
+        return self._state == "refused"
 
     def reconnect(self, detail: str) -> None:
-        """Give the present socket up for a new one."""
+        """Give the present socket up for a new one; where the venue had refused us for good, try it again now."""
         if self.open:
             self._ending = Failure("silence", detail)
+            self._poke.set()
+        elif self.given_up:
+            self._next_attempt_at = float("-inf")
+            self._poke.set()
+
+    def recycle(self) -> None:
+        """Say good-bye on the present socket; a new one is opened at once where something is still wanted."""
+        if self.open:
+            self._ending = _IDLE
             self._poke.set()
 
     def stop(self) -> None:
@@ -115,7 +134,7 @@ class Connection:
         if self._last_failure is not None:
             last, at_ms = self._last_failure
             failure = {"reason": last.reason, "detail": last.detail, "remedy": last.remedy, "at_ms": at_ms}
-        waiting = self._state == "waiting"
+        waiting = self._state == "waiting" and not math.isinf(self._next_attempt_at)
         return {
             "name": self.name,
             "state": self._state,
@@ -139,12 +158,25 @@ class Connection:
         self._enter("waiting")
         while not self._stopping and not self.ledger.idle:
             wait_s = self._next_attempt_at - self._parts.clock.monotonic()
-            if wait_s <= 0:
+            if wait_s == math.inf:
+                self._give_up()
+            elif wait_s <= 0:
                 wait_s = self._parts.budget.acquire_connection()
                 if wait_s <= 0:
                     return True
-            await self._rest(wait_s)
+            await self._rest(None if wait_s == math.inf else wait_s)
         return False
+
+    def _give_up(self) -> None:
+        """Rest until `reconnect`; what is wanted, now or later, counts as failed."""
+        self._enter("refused")
+        assert self._last_failure is not None
+        failure, parts = self._last_failure[0], self._parts
+        why = failure.remedy or failure.detail
+        failed = self.ledger.fail_all(why, parts.clock.monotonic())
+        if failed:
+            self.inbox.failed(failed, why)
+            parts.sink.refused(Refusal(RefusalKind.LOGIN, why), failed)
 
     async def _attempt(self) -> Failure:
         """Open a socket and live on it; returns why it ended. Holds one connection of the budget meanwhile."""
@@ -159,6 +191,7 @@ class Connection:
                 transport = await parts.opener(endpoint, parts.timing)
             except EXPECTED_ERRORS as error:
                 return classify(error, wall_ms=parts.clock.wall_ms())
+            self._login.opened()
             self.inbox.opened(binary=endpoint.binary)
             return await self._live(transport)
         finally:
@@ -168,11 +201,11 @@ class Connection:
 
     async def _live(self, transport: Transport) -> Failure:
         parts = self._parts
-        self._enter("open")
+        self._enter("logging_in" if self._login.needed else "open")
         self._connects += 1
         parts.metrics.add(CONNECTS, parts.feed.venue)
-        if parts.log_gate.due(("connected", self.name), parts.clock.monotonic()):
-            log.info("venue_connected", venue=parts.feed.venue, connection=self.name, streams=len(self.ledger))
+        if self.open:
+            self._tell_open()
         self._pulse = Pulse(parts.feed.heartbeat, parts.clock.monotonic())
         self._ending = _STOPPED if self._stopping else None
         self._idle_since = None
@@ -197,14 +230,14 @@ class Connection:
                 group.create_task(self._keep(transport, pulse), name=f"{self.name} keeper")
                 await self._read(transport)
         except BaseExceptionGroup as errors:
-            ends, faults = errors.split(_SocketEndedError)
+            ends, faults = errors.split(SocketEndedError)
             if faults is not None or ends is None:
                 raise
             task = asyncio.current_task()
             if task is not None and task.cancelling():  # a task group forgets a cancellation that met an error
                 raise asyncio.CancelledError from errors
             first = ends.exceptions[0]
-            assert isinstance(first, _SocketEndedError)
+            assert isinstance(first, SocketEndedError)
             return first.failure
         raise AssertionError("a reader returned without an end")
 
@@ -215,30 +248,21 @@ class Connection:
             try:
                 raw, binary = await transport.recv()
             except EXPECTED_ERRORS as error:
-                raise _SocketEndedError(classify(error)) from error
+                refused = self._login.refused  # some say why and close at once: the word counts, not the close
+                raise SocketEndedError(thrown_out(refused) if refused else classify(error)) from error
             receive(raw, binary=binary)
             count += 1
             if count % _YIELD_EVERY == 0:  # messages that are here already do not let anybody else run
                 await asyncio.sleep(0)
 
     async def _write(self, transport: Transport) -> None:
-        parts = self._parts
-        while True:
-            send = self.ledger.next_send()
-            if send is None:
-                await self._news.wait()
-                self._news.clear()
-                continue
-            wait_s = parts.budget.acquire_message()
-            if wait_s > 0:
-                await asyncio.sleep(min(wait_s, parts.timing.tick_s))
-                continue
-            subscribing = send.verb == "subscribe"
-            frame_of = parts.feed.subscribe_frame if subscribing else parts.feed.unsubscribe_frame
-            frame = frame_of(send.subscription)
-            self.ledger.sent(send, parts.clock.monotonic())
-            await self._send(transport, frame)
-            await asyncio.sleep(0)
+        if self._login.needed:
+            await self._speaker.log_in(transport)
+            if self._pulse is not None:
+                self._pulse.keep(self._parts.feed.heartbeat)
+            self._enter("open")
+            self._tell_open()
+        await self._speaker.subscribe(transport)
 
     async def _keep(self, transport: Transport, pulse: Pulse) -> None:
         """Look at deadlines at every tick."""
@@ -246,42 +270,28 @@ class Connection:
         while True:
             await self._rest(parts.timing.tick_s)
             now = parts.clock.monotonic()
+            if self._login.refused is not None:
+                raise SocketEndedError(thrown_out(self._login.refused))
             if self._ending is not None:
-                raise _SocketEndedError(self._ending)
+                raise SocketEndedError(self._ending)
             if transport.heard != heard:
                 heard = transport.heard
                 pulse.heard(now)
                 self._backoff.heard(now)
             if pulse.dead(now):
-                raise _SocketEndedError(Failure("pong_timeout", f"nothing heard since {now - pulse.heard_at:.0f} s"))
+                raise SocketEndedError(Failure("pong_timeout", f"nothing heard since {now - pulse.heard_at:.0f} s"))
             if not transport.closing:
-                await self._ping(transport, pulse, now)
+                await self._speaker.ping(transport, pulse, now)
             elif closing_since is None:
                 closing_since = now
             elif now - closing_since > parts.timing.close_timeout_s:
                 transport.abort()  # the peer never finished the closing handshake; the reader learns how it ended
             self._look_at_ledger(now)
 
-    async def _ping(self, transport: Transport, pulse: Pulse, now: float) -> None:
-        if not pulse.ping_due(now) or self._parts.budget.acquire_message(urgent=True) > 0:
-            return
-        pulse.pinged(now)
-        frame = self._parts.feed.ping_frame()
-        await self._send(transport, frame)
-
-    async def _send(self, transport: Transport, frame: str | bytes | None) -> None:
-        """Send ``frame``, or the protocol's ping for None."""
-        try:
-            async with asyncio.timeout(self._parts.timing.send_timeout_s):
-                await (transport.ping() if frame is None else transport.send(frame))
-        except EXPECTED_ERRORS as error:
-            failure = Failure("send_timeout") if isinstance(error, TimeoutError) else classify(error)
-            raise _SocketEndedError(failure) from error
-
     def _look_at_ledger(self, now: float) -> None:
         self.inbox.failed(self.ledger.tick(now), "not acknowledged in time")
-        if self.ledger.next_send() is not None:
-            self._news.set()
+        if self.ledger.next_sends():
+            self._speaker.news()
         if self.inbox.data_at is not None:
             self._backoff.data(self.inbox.data_at)
         if not self.ledger.idle:
@@ -289,7 +299,7 @@ class Connection:
         elif self._idle_since is None:
             self._idle_since = now
         elif now - self._idle_since >= self._parts.timing.idle_close_s:
-            raise _SocketEndedError(_IDLE)
+            raise SocketEndedError(_IDLE)
 
     # -- after a socket --------------------------------------------------------------------------------------------
 
@@ -329,10 +339,11 @@ class Connection:
         self._next_attempt_at = now + delay_s
         if failure.rate_limited:
             parts.budget.pause_connects(delay_s)
-        if not parts.log_gate.due(("connection", failure.reason), now):
+        final = math.isinf(delay_s)
+        if not parts.log_gate.due(("connection", failure.reason), now) and not final:
             return
         fields: dict[str, Any] = {"venue": parts.feed.venue, "connection": self.name, "reason": failure.reason}
-        fields |= {"detail": failure.detail, "retry_in_s": round(delay_s, 1)}
+        fields |= {"detail": failure.detail, "retry_in_s": None if final else round(delay_s, 1)}
         if failure.loud:
             log.error("venue_refuses_connection", remedy=failure.remedy, **fields)
         else:
@@ -345,9 +356,14 @@ class Connection:
             self._state = state
             self._since_ms = self._parts.clock.wall_ms()
 
+    def _tell_open(self) -> None:
+        parts = self._parts
+        if parts.log_gate.due(("connected", self.name), parts.clock.monotonic()):
+            log.info("venue_connected", venue=parts.feed.venue, connection=self.name, streams=len(self.ledger))
+
     def _wake(self) -> None:
         self._poke.set()
-        self._news.set()
+        self._speaker.news()
 
     async def _rest(self, timeout_s: float | None) -> None:
         """Wait until poked, at most ``timeout_s``."""
@@ -357,14 +373,6 @@ class Connection:
         except TimeoutError:
             return
         self._poke.clear()
-
-
-class _SocketEndedError(Exception):
-    """Ends the tasks of one socket; carries why."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.reason)
-        self.failure = failure
 
 
 def _age_ms(now: float, then: float | None) -> int | None:

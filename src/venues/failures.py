@@ -8,11 +8,13 @@ import socket
 import ssl
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from typing import Literal
 
 from msgspec import Struct
 from websockets import exceptions as ws
 
 from src.models.errors import CollectorError, VenueRateLimitedError
+from src.models.messages import LoginRefused
 
 EXPECTED_ERRORS = (OSError, ssl.SSLError, ws.WebSocketException, CollectorError, EOFError, ImportError)
 """What opening and using a connection may raise; anything else is a fault of this program."""
@@ -26,6 +28,7 @@ _TOO_BIG_CODE = 1009
 _LAST_PROTOCOL_CODE = 1015
 _DETAIL_CHARS = 300
 
+_PACES: Mapping[str, Literal["usual", "slow", "never"]] = {"retry": "usual", "slow": "slow", "fatal": "never"}
 _ADDRESS_REMEDY = "check the WebSocket URL and proxy settings of this venue"
 _STATUS_REMEDY: Mapping[int, str] = {
     401: "the venue wants credentials or refuses these: check the key settings of this venue",
@@ -47,6 +50,7 @@ class Failure(Struct, frozen=True):
         rotation: an orderly close (code 1000), as venues do when a connection has lived its time.
         closed_by_venue: the peer ended it, in contrast to our own deadlines.
         size_bytes: of the message that was too big.
+        pace: how to try again: ``usual`` back-off, ``slow`` every few minutes, ``never`` until somebody asks for it.
     """
 
     reason: str
@@ -57,11 +61,20 @@ class Failure(Struct, frozen=True):
     rotation: bool = False
     closed_by_venue: bool = False
     size_bytes: int = 0
+    pace: Literal["usual", "slow", "never"] = "usual"
 
     @property
     def loud(self) -> bool:
         """Whether a person has to act."""
         return bool(self.remedy)
+
+
+class SocketEndedError(Exception):
+    """Ends the tasks of one socket; carries why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
 
 
 def classify(error: BaseException, *, wall_ms: int = 0) -> Failure:
@@ -73,7 +86,15 @@ def classify(error: BaseException, *, wall_ms: int = 0) -> Failure:
         return _handshake(error, detail, wall_ms)
     if isinstance(error, CollectorError):
         return _venue(error, detail)
+    if isinstance(error, EOFError):  # plain TCP knows no closing handshake
+        return Failure(ABNORMAL, detail, closed_by_venue=True)
     return _network(error, detail)
+
+
+def thrown_out(refused: LoginRefused) -> Failure:
+    """The failure of a connection whose log-in the venue refused, or ended."""
+    pace = _PACES[refused.kind]
+    return Failure(refused.reason, refused.text[:_DETAIL_CHARS], refused.remedy, pace=pace)
 
 
 def _handshake(error: ws.WebSocketException, detail: str, wall_ms: int) -> Failure:

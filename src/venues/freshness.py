@@ -77,11 +77,18 @@ class Track(Struct):
 
 
 class Freshness:
-    """All streams of one venue."""
+    """All streams of one venue.
 
-    def __init__(self) -> None:
+    ``silence_is_common``: a stream is silent only when every stream of its connection is.
+    """
+
+    def __init__(self, *, silence_is_common: bool = False) -> None:
         self._tracks: dict[StreamKey, Track] = {}
         self._skew_ms = 0.0
+        self._common = silence_is_common
+        self._home_arrived: dict[int, float] = {}
+        self._resting = False
+        self._awake_since = _NEVER
 
     @property
     def skew_ms(self) -> int:
@@ -112,6 +119,7 @@ class Freshness:
         if track is None:
             return
         track.arrived = now
+        self._home_arrived[track.home] = now
         track.messages += 1
         track.gap = False
         if venue_ms is not None and (track.venue_ms is None or venue_ms > track.venue_ms):
@@ -131,8 +139,17 @@ class Freshness:
                 fresh.append(key)
         return fresh
 
+    def rest(self, now: float) -> None:
+        """Called instead of `check` while the venue has nothing to say: ages begin when it is over."""
+        if not self._resting:
+            for track in self._tracks.values():
+                track.mute = None
+        self._resting = True
+        self._awake_since = now
+
     def check(self, now: float, wall_ms: int) -> list[Verdict]:
         """Look at all streams; to be called about every second or less often."""
+        self._resting = False
         verdicts: list[Verdict] = []
         self._check_clock(now, wall_ms, verdicts)
         before = len(verdicts)
@@ -150,7 +167,7 @@ class Freshness:
             return "silent" if track.mute is GapReason.SILENCE else "stale"
         if track.since is None:
             return "pending"
-        if track.arrived >= track.since or track.subscription.silent_after_s is None:
+        if track.arrived >= track.since or track.subscription.silent_after_s is None or self._resting:
             return "fresh"
         return "pending"
 
@@ -175,7 +192,7 @@ class Freshness:
         reason, age_s, limit_s = self._judge(track, now, wall_ms)
         if reason is None:
             track.mute = None
-            if track.spoke:
+            if track.spoke or self._common:
                 track.stage = 0
             return
         if track.mute is not reason:
@@ -185,11 +202,12 @@ class Freshness:
     def _judge(self, track: Track, now: float, wall_ms: int) -> tuple[GapReason | None, float, float]:
         """The reason why ``track`` is not fresh (None = it is), its age and the limit it broke, in seconds."""
         silent_s, stale_s = track.subscription.silent_after_s, track.subscription.stale_after_s
-        since = track.since or now
+        since = max(track.since or now, self._awake_since)
         if silent_s is not None:
-            age_s = now - max(since, track.arrived)
+            arrived = self._home_arrived.get(track.home, _NEVER) if self._common else track.arrived
+            age_s = now - max(since, arrived)
             # A resubscribe starts the clock of the confirmation anew, but only data ends a silence.
-            still = track.mute is GapReason.SILENCE and not track.spoke
+            still = track.mute is GapReason.SILENCE and not track.spoke and arrived <= track.acted_at
             if still or age_s > silent_s:
                 return GapReason.SILENCE, age_s, silent_s
         if stale_s is not None and track.venue_ms is not None and track.arrived >= since:

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from src.models.changes import DeadLetter, kept
 from src.models.errors import WireError
-from src.models.messages import Ack, Data, Decoded, GapReason, Ignored, Pong, Refusal, RefusalKind
+from src.models.messages import (
+    Ack,
+    AckList,
+    Data,
+    Decoded,
+    GapReason,
+    Ignored,
+    LoggedIn,
+    LoginRefused,
+    Pong,
+    Refusal,
+    RefusalKind,
+    Several,
+    Unusable,
+    Welcome,
+)
 from src.models.metrics import BYTES_RECEIVED, FRAMES_IGNORED, FRAMES_RECEIVED, FRAMES_REJECTED, REFUSALS
 from src.models.streams import Subscription
 from src.venues.ledger import Ledger
+from src.venues.login import Login
 from src.venues.parts import Parts
 
 log = structlog.get_logger(__name__)
@@ -18,6 +36,8 @@ SAMPLE_BYTES = 4096
 MAPPER_BUG = "mapper_bug"
 BINARY_FRAME = "binary_frame"
 INVALID_UTF8 = "invalid_utf8"
+
+NO_LONGER_LISTED = "the venue no longer lists it among what it sends"
 
 _NAMED_MOST = 5
 _ALREADY = {RefusalKind.ALREADY_SUBSCRIBED: True, RefusalKind.ALREADY_UNSUBSCRIBED: False}
@@ -33,7 +53,8 @@ class Inbox:
         last_ms: wall time of the last frame.
     """
 
-    def __init__(self, name: str, parts: Parts, ledger: Ledger) -> None:
+    def __init__(self, name: str, parts: Parts, ledger: Ledger, login: Login, answered: Callable[[], None]) -> None:
+        """Nothing has arrived yet; ``answered`` is called when the venue answered something we asked it."""
         self.frames = 0
         self.size_bytes = 0
         self.data_at: float | None = None
@@ -42,9 +63,13 @@ class Inbox:
         self._name = name
         self._parts = parts
         self._ledger = ledger
+        self._login = login
+        self._answered = answered
         self._venue = parts.feed.venue
         self._decode = parts.feed.decode
         self._takes_binary = False
+        self._frame_count = parts.metrics.cell(FRAMES_RECEIVED, self._venue)
+        self._byte_count = parts.metrics.cell(BYTES_RECEIVED, self._venue)
         self._tap = parts.tap
 
     def opened(self, *, binary: bool) -> None:
@@ -61,12 +86,12 @@ class Inbox:
         self.frames += 1
         self.size_bytes += len(raw)
         self.last_ms = wall_ms
-        parts.metrics.add(FRAMES_RECEIVED, self._venue)
-        parts.metrics.add(BYTES_RECEIVED, self._venue, amount=len(raw))
+        self._frame_count[0] += 1
+        self._byte_count[0] += len(raw)
         if self._tap is not None:
             self._hand_to_tap(raw, wall_ms)
         try:
-            decoded = self._decode(self._frame(raw, binary=binary), wall_ms)
+            decoded = self._decode(raw if binary is self._takes_binary else self._text(raw, binary=binary), wall_ms)
         except WireError as error:
             self.reject(error.reason, error.detail, raw, len(raw))
         except Exception as error:  # noqa: BLE001 - a fault in a mapper costs one frame, not the connection
@@ -74,7 +99,9 @@ class Inbox:
             self.reject(MAPPER_BUG, f"{type(error).__name__}: {error}", raw, len(raw))
         else:
             if type(decoded) is Data:
-                self._on_data(decoded)
+                self._on_data(decoded, parts.clock.monotonic())
+            elif type(decoded) is Several:
+                self._on_several(decoded)
             else:
                 self._on_other(decoded)
 
@@ -116,26 +143,35 @@ class Inbox:
                 streams=[str(key) for key in keys[:_NAMED_MOST]],
             )
 
-    def _frame(self, raw: bytes, *, binary: bool) -> str | bytes:
-        if self._takes_binary:
-            if binary:
-                return raw
-            try:
-                return raw.decode()
-            except UnicodeDecodeError as error:
-                raise WireError(INVALID_UTF8, str(error)) from error
+    def _text(self, raw: bytes, *, binary: bool) -> str:
+        """A message of the other kind than the venue speaks: text is taken, binary is not."""
         if binary:
             raise WireError(BINARY_FRAME, f"{len(raw)} bytes")
-        return raw
+        try:
+            return raw.decode()
+        except UnicodeDecodeError as error:
+            raise WireError(INVALID_UTF8, str(error)) from error
 
-    def _on_data(self, data: Data) -> None:
+    def _on_several(self, several: Several) -> None:
+        monotonic = self._parts.clock.monotonic
+        now = monotonic()
+        for part in several.parts:
+            if type(part) is Data:
+                self._on_data(part, now)
+                continue
+            if type(part) is Several:
+                self._on_several(part)
+            else:
+                self._on_other(part)
+            now = monotonic()  # data behind an acknowledgement must not look older than it
+
+    def _on_data(self, data: Data, now: float) -> None:
         confirmed = self._ledger.on_data(data.stream)
         parts = self._parts
         if confirmed is None:
             # Still under way when we unsubscribed; handed on it would bring back what was just let go.
             parts.metrics.add(FRAMES_IGNORED, self._venue, "not_subscribed")
             return
-        now = parts.clock.monotonic()
         if self.data_at is None:
             self.data_at = now
         if confirmed:
@@ -145,28 +181,46 @@ class Inbox:
 
     def _on_other(self, decoded: Decoded) -> None:
         match decoded:
-            case Ack(stream, subscribed):
-                if self._ledger.on_ack(stream, subscribed=subscribed):
-                    self._parts.freshness.confirmed(stream, self._parts.clock.monotonic())
+            case Ack():
+                self._on_ack(decoded)
+            case AckList():
+                self._on_list(decoded)
             case Pong():
                 self.pong_at = self._parts.clock.monotonic()
             case Refusal():
                 self._on_refusal(decoded)
             case Ignored(reason):
                 self._parts.metrics.add(FRAMES_IGNORED, self._venue, reason)
-            case Data():
-                self._on_data(decoded)
+            case Unusable(reason, detail, sample):
+                self.reject(reason, detail, sample, len(sample))
+            case Welcome() | LoggedIn() | LoginRefused():
+                self._login.take(decoded)
+
+    def _on_ack(self, ack: Ack) -> None:
+        if self._ledger.on_ack(ack.stream, subscribed=ack.subscribed):
+            self._parts.freshness.confirmed(ack.stream, self._parts.clock.monotonic())
+        self._answered()
+
+    def _on_list(self, acks: AckList) -> None:
+        parts, now = self._parts, self._parts.clock.monotonic()
+        confirmed, dropped = self._ledger.on_list(acks.subscribed)
+        for stream in confirmed:
+            parts.freshness.confirmed(stream, now)
+        if dropped:
+            parts.tell_gap(dropped, GapReason.REFUSED, parts.clock.wall_ms(), NO_LONGER_LISTED)
+        self._answered()
 
     def _on_refusal(self, refusal: Refusal) -> None:
         parts, now = self._parts, self._parts.clock.monotonic()
         parts.metrics.add(REFUSALS, self._venue, refusal.kind.value)
         if refusal.kind in _ALREADY:
             if refusal.stream is not None:
-                self._on_other(Ack(refusal.stream, _ALREADY[refusal.kind]))
+                self._on_ack(Ack(refusal.stream, _ALREADY[refusal.kind]))
             return
         if refusal.kind is RefusalKind.MESSAGE_RATE:
             parts.budget.pause_messages(parts.timing.message_pause_s)
         failed = self._ledger.on_refusal(refusal, now)
+        self._answered()
         self.failed(failed, refusal.text)
         told_before = failed or refusal.kind is RefusalKind.USER_CAP
         if not told_before and parts.log_gate.due(("refused", refusal.kind), now):

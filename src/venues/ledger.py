@@ -2,55 +2,40 @@
 
 A subscription is *pending* until the venue acknowledges it or sends data for it, *failed* when it is refused or not
 acknowledged in time. Failed ones are tried again slowly and stay *failed* in everybody's eyes until confirmed.
+
+Where the venue takes lists (`Batching`) and answers them, only one message is under way at a time, so that an answer
+can mean no other. A list that is refused as a whole is halved until it is clear who is meant; its good members and,
+where a limit was hit, as many as have room are subscribed then.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
-from msgspec import Struct
+from collections.abc import Collection, Sequence
 
 from src.models.messages import Refusal, RefusalKind
 from src.models.streams import StreamKey, Subscription, SubscriptionState
+from src.venues.feed import Batching
+from src.venues.ledger_entry import Entry, Send
 from src.venues.timing import Timing
 
 NO_ACK = "not acknowledged in time"
 SUSPECT = "the venue closed the connection after this was asked for, several times"
 SUSPECT_DROPS = 3
 
+_OF_A_LIST = frozenset(
+    {RefusalKind.INVALID, RefusalKind.UNKNOWN_TYPE, RefusalKind.SUBSCRIPTION_CAP, RefusalKind.OTHER}
+)
 _PENDING = SubscriptionState.PENDING
 _CONFIRMED = SubscriptionState.CONFIRMED
 _FAILED = SubscriptionState.FAILED
 
 
-class Send(Struct, frozen=True):
-    """The next thing to tell the venue."""
-
-    verb: Literal["subscribe", "unsubscribe"]
-    subscription: Subscription
-
-
-class Entry(Struct):
-    """One subscription and how it stands; ``why`` explains a failure in words for a person."""
-
-    subscription: Subscription
-    state: SubscriptionState = SubscriptionState.PENDING
-    why: str = ""
-    sent_at: float | None = None  # in flight since; None = nothing is
-    retry_at: float | None = None  # when a failed one is asked for again; None = it is queued or in flight
-    retry_pause_s: float = 0.0
-    by_user_cap: bool = False
-    slot_freed: bool = False  # a user slot became free while this was under way: once refused, ask again at once
-    told: bool = False  # the venue may count it on the present connection
-    proven: bool = False  # was confirmed once, on whatever connection
-    drops: int = 0  # connections that ended while this was the first thing not acknowledged
-
-
 class Ledger:
     """The subscriptions of one connection, in the order in which they were added."""
 
-    def __init__(self, timing: Timing) -> None:
+    def __init__(self, timing: Timing, batching: Batching | None = None) -> None:
         self._timing = timing
+        self._batching = batching
         self._entries: dict[StreamKey, Entry] = {}
         self._leaving: dict[StreamKey, Subscription] = {}
         self._leaving_sent: dict[StreamKey, float] = {}
@@ -122,18 +107,38 @@ class Ledger:
                 return Send("subscribe", self._entries[key].subscription)
         return None
 
+    def next_sends(self) -> Sequence[Send]:
+        """What to send in the next message; empty when there is nothing, or an answer has to come first."""
+        batching = self._batching
+        if batching is None:
+            send = self.next_send()
+            return () if send is None else (send,)
+        if batching.acknowledged and (self._leaving_sent or self._in_flight()):
+            return ()
+        going = [Send("unsubscribe", subscription) for subscription in self._to_unsubscribe.values()]
+        if batching.whole:
+            return [*going, *self._next_list(len(self._entries))]
+        return going[: batching.most] or self._next_list(batching.most)
+
+    def listed(self) -> list[Subscription]:
+        """All that the venue shall send from now on, for a venue that is told the whole each time."""
+        return [entry.subscription for entry in self._entries.values() if entry.told]
+
     def sent(self, send: Send, now: float) -> None:
         """``send`` is on its way."""
         key = send.subscription.key
+        answered = self._batching is None or self._batching.acknowledged
         if send.verb == "unsubscribe":
             self._to_unsubscribe.pop(key, None)
             if key in self._leaving:
                 self._leaving_sent[key] = now
+                if not answered:
+                    self._gone(key)
             return
         self._to_subscribe.pop(key, None)
         entry = self._entries.get(key)
         if entry is not None:
-            entry.sent_at = now
+            entry.sent_at = now if answered else None
             entry.told = True
             entry.retry_at = None
             if entry.state is not _FAILED:
@@ -162,21 +167,44 @@ class Ledger:
         self._confirm(entry)
         return True
 
+    def on_list(self, subscribed: Collection[StreamKey]) -> tuple[list[StreamKey], list[StreamKey]]:
+        """The venue named all it sends; returns what is newly confirmed, and what it sends no longer (asked anew)."""
+        confirmed, dropped = [], []
+        for key, entry in self._entries.items():
+            if key in subscribed:
+                if entry.state is not _CONFIRMED:
+                    self._confirm(entry)
+                    self._to_subscribe.pop(key, None)
+                    confirmed.append(key)
+            elif entry.state is _CONFIRMED and key not in self._to_subscribe:
+                entry.state = _PENDING
+                self._queue(key, entry)
+                dropped.append(key)
+        for key in list(self._leaving_sent):
+            if key not in subscribed:
+                self._gone(key)
+        return confirmed, dropped
+
     def on_refusal(self, refusal: Refusal, now: float) -> tuple[Subscription, ...]:
         """Find out whom a refusal means; returns those that failed because of it and had not failed before."""
         kind = refusal.kind
+        if self._batching is not None and kind in _OF_A_LIST and self._unravel(refusal):
+            return ()
+        if kind is RefusalKind.MESSAGE_RATE:
+            self._send_again()
         if kind is RefusalKind.USER_CAP:
             return self._fail(self._capped_users(), refusal.text, now, by_user_cap=True)
         if kind is RefusalKind.SUBSCRIPTION_CAP:
             return self._fail(self._in_flight(), refusal.text, now)
-        if kind is RefusalKind.MESSAGE_RATE:
-            self._send_again()
-            return ()
         if kind in (RefusalKind.INVALID, RefusalKind.UNKNOWN_TYPE):
             return self._fail(self._named(refusal), refusal.text, now, retry_s=self._timing.invalid_retry_s)
         if kind is RefusalKind.OTHER and refusal.stream is not None:
             return self._fail(self._named(refusal), refusal.text, now)
         return ()
+
+    def fail_all(self, why: str, now: float) -> tuple[Subscription, ...]:
+        """The venue does not let us in: all are failed; returns those that were not before. Asked for on return."""
+        return self._fail(list(self._entries.values()), why, now, retry_s=0.0)
 
     # what time does
 
@@ -207,6 +235,11 @@ class Ledger:
         """
         live = [key for key, entry in self._entries.items() if entry.state is _CONFIRMED]
         suspect = self._suspect() if by_venue else None
+        if self._batching is not None and by_venue and self._acked:
+            in_flight = self._in_flight()
+            if len(in_flight) > 1:
+                self._halve(in_flight)
+                suspect = None
         if suspect is not None and self._acked:
             suspect.drops += 1
             if suspect.drops >= SUSPECT_DROPS:
@@ -236,6 +269,7 @@ class Ledger:
         entry.slot_freed = False
         entry.proven = True
         entry.drops = 0
+        entry.piece = 0
         self._acked += 1
 
     def _gone(self, key: StreamKey) -> None:
@@ -246,6 +280,45 @@ class Ledger:
     def _queue(self, key: StreamKey, entry: Entry) -> None:
         entry.retry_at = None
         self._to_subscribe[key] = None
+
+    def _next_list(self, most: int) -> list[Send]:
+        """Subscriptions for one message, the first ones first, none of them in a longer list than it may be in."""
+        found: list[Send] = []
+        for key in self._to_subscribe:
+            entry = self._entries[key]
+            if key in self._leaving:
+                continue
+            most = min(most, entry.piece or most)
+            if len(found) >= most:
+                break
+            found.append(Send("subscribe", entry.subscription))
+        return found
+
+    def _unravel(self, refusal: Refusal) -> bool:
+        """Of a refused list: True when it is not known yet who is meant and all of it is asked for again."""
+        in_flight = self._in_flight()
+        if refusal.stream is not None and len(in_flight) > 1:
+            for entry in in_flight:  # the one that is named fails; whether the venue took the others is not known
+                if entry.subscription.key != refusal.stream:
+                    entry.sent_at = None
+                    self._queue(entry.subscription.key, entry)
+            return False
+        if not in_flight:
+            for key in list(self._leaving_sent):
+                self._gone(key)
+        elif len(in_flight) > 1:
+            self._halve(in_flight)
+            for entry in in_flight:
+                entry.sent_at = None
+                entry.told = False
+                self._queue(entry.subscription.key, entry)
+            return True
+        return False
+
+    @staticmethod
+    def _halve(entries: list[Entry]) -> None:
+        for entry in entries:
+            entry.piece = -(-len(entries) // 2)
 
     def _in_flight(self) -> list[Entry]:
         return [entry for entry in self._entries.values() if entry.sent_at is not None]

@@ -37,6 +37,8 @@ class Parts:
     tap: RawTap | None
     log_gate: Repeats
     letter_gate: Repeats
+    label: str = ""
+    """Between the venue and the number in names of connections, where a venue has several pools."""
 
     def tell_gap(self, keys: Iterable[StreamKey], reason: GapReason, at_ms: int, detail: str = "") -> None:
         """Hand on that these streams are no longer seen; those for which that was told already are left out."""

@@ -44,6 +44,15 @@ class Placement:
         """What is wanted beyond the limits, first come first."""
         return list(self._waiting.values())
 
+    def waits(self, key: StreamKey) -> bool:
+        """Whether ``key`` is wanted beyond the limits."""
+        return key in self._waiting
+
+    @property
+    def users_held(self) -> int:
+        """Users with a slot, those under way out included."""
+        return len(self._users)
+
     def place(self, key: StreamKey) -> Place | None:
         """Where ``key`` is carried, None when it is not."""
         return self._placed.get(key)

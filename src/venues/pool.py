@@ -11,16 +11,16 @@ import structlog
 
 from src.models.clock import Clock
 from src.models.messages import Gap, GapReason
-from src.models.metrics import CONNECTIONS_OPEN, SUBSCRIPTIONS, SUBSCRIPTIONS_OVER_LIMIT, TASK_FAILURES, Metrics
+from src.models.metrics import TASK_FAILURES, Metrics
 from src.models.streams import StreamKey, Subscription, SubscriptionState
 from src.venues.budget import Budget
 from src.venues.connection import Connection
-from src.venues.feed import Feed, RawTap, Sink
+from src.venues.feed import Feed, HoursFeed, RawTap, Sink
 from src.venues.freshness import ClockSkew, Freshness, Muted, Reconnect, Resubscribe, Verdict
 from src.venues.parts import LETTERS_MOST, LETTERS_WINDOW_S, Parts
 from src.venues.placement import Place, Placement
 from src.venues.repeats import Repeats
-from src.venues.report import pool_status
+from src.venues.report import PoolNumbers, pool_status, put_gauges
 from src.venues.timing import Timing
 from src.venues.transport import Opener, open_websocket
 
@@ -47,7 +47,25 @@ class Pool:
         tap: RawTap | None = None,
         timing: Timing | None = None,
         opener: Opener = open_websocket,
+        label: str = "",
+        tells_gauges: bool = True,
     ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            feed: what the venue wants to hear.
+            sink: takes what it says.
+            clock: for everything.
+            metrics: for everything.
+            budget: of the egress address.
+            clients: most connections.
+            rng: for jitter.
+            tap: gets every raw frame.
+            timing: waiting times.
+            opener: opens sockets.
+            label: part of the names of connections, where a venue has several pools.
+            tells_gauges: whether the venue's gauges are this pool's alone; else somebody adds up `numbers`.
+        """
         if clients < 1:
             raise ValueError(f"clients must be at least 1, not {clients}")
         timing = timing or Timing()
@@ -57,14 +75,16 @@ class Pool:
             clock=clock,
             metrics=metrics,
             budget=budget,
-            freshness=Freshness(),
+            freshness=Freshness(silence_is_common=isinstance(feed, HoursFeed) and feed.silence_is_common),
             timing=timing,
             random=(rng or random.Random()).random,  # noqa: S311 - jitter, no secret
             opener=opener,
             tap=tap,
             log_gate=Repeats(window_s=timing.log_repeat_s),
             letter_gate=Repeats(window_s=LETTERS_WINDOW_S, most=LETTERS_MOST),
+            label=label,
         )
+        self._tells_gauges = tells_gauges
         allowed = feed.limits.connections
         homes = clients if allowed is None else min(clients, allowed)
         self._connections = [Connection(home, self._parts) for home in range(homes)]
@@ -102,6 +122,74 @@ class Pool:
         if told:
             parts.sink.gap(Gap(tuple(told), GapReason.UNSUBSCRIBED, parts.clock.wall_ms()))
         self._settle()
+
+    def resubscribe(self, keys: Iterable[StreamKey]) -> None:
+        """Ask for these afresh where they are carried and confirmed."""
+        for key in keys:
+            self._obey(Resubscribe(key))
+
+    def reconnect(self, detail: str) -> None:
+        """Replace every open socket, and try again where the venue had refused us for good (new credentials)."""
+        for connection in self._connections:
+            connection.reconnect(detail)
+
+    def recycle(self, homes: Iterable[int] | None = None) -> None:
+        """Close open sockets (of these connections), and open them anew where something is still to be carried.
+
+        Where a venue frees users only with their connection, this is what frees them.
+        """
+        for connection in self._connections:
+            if homes is None or connection.home in homes:
+                connection.recycle()
+
+    def confirmed_users(self) -> set[str]:
+        """Users of whom the venue has confirmed something."""
+        entries = (entry for connection in self._connections for entry in connection.ledger.entries())
+        users = {entry.subscription.user for entry in entries if entry.state is SubscriptionState.CONFIRMED}
+        return {user for user in users if user is not None}
+
+    def retry_users(self) -> None:
+        """A user's slot became free elsewhere: ask again for those who were refused for want of one."""
+        for connection in self._connections:
+            connection.retry_users()
+
+    def settle(self) -> None:
+        """Look at once for slots that became free; happens by itself at every tick."""
+        self._settle()
+
+    def homes_of(self, users: Iterable[str]) -> set[int]:
+        """The connections that carry something of these users."""
+        wanted = set(users)
+        places = (self._placement.place(key) for key in self._placement.wanted())
+        return {place.home for place in places if place is not None and place.subscription.user in wanted}
+
+    def is_waiting(self, keys: Iterable[StreamKey]) -> bool:
+        """Whether any of these has to wait for a slot."""
+        return any(self._placement.waits(key) for key in keys)
+
+    @property
+    def users_held(self) -> int:
+        """Users the venue may count because of this pool."""
+        return self._placement.users_held
+
+    @property
+    def open_connections(self) -> int:
+        """Connections that are open now."""
+        return sum(connection.open for connection in self._connections)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the venue refuses us for good on some connection; `reconnect` tries again."""
+        return any(connection.given_up for connection in self._connections)
+
+    def standing(self, key: StreamKey) -> tuple[SubscriptionState, str] | None:
+        """How one subscription stands and why it failed; None when it is not wanted."""
+        place = self._placement.place(key)
+        if place is not None:
+            entry = self._connections[place.home].ledger.entry(key)
+            return None if entry is None else (entry.state, entry.why)
+        why = next((waiting.why for waiting in self._placement.waiting if waiting.subscription.key == key), None)
+        return None if why is None else (SubscriptionState.FAILED, why)
 
     async def run(self) -> None:
         """Collect until `close`; a part that raises is logged, counted and started again."""
@@ -157,10 +245,15 @@ class Pool:
     async def _monitor(self) -> None:
         parts = self._parts
         while not await self._closes_within(parts.timing.tick_s):
-            for verdict in parts.freshness.check(parts.clock.monotonic(), parts.clock.wall_ms()):
-                self._obey(verdict)
+            now, wall_ms = parts.clock.monotonic(), parts.clock.wall_ms()
+            if isinstance(parts.feed, HoursFeed) and not parts.feed.expects_data(wall_ms):
+                parts.freshness.rest(now)
+            else:
+                for verdict in parts.freshness.check(now, wall_ms):
+                    self._obey(verdict)
             self._settle()
-            self._put_gauges()
+            if self._tells_gauges:
+                put_gauges(parts.metrics, parts.feed.venue, [self.numbers()])
 
     async def _closes_within(self, seconds: float) -> bool:
         try:
@@ -217,15 +310,12 @@ class Pool:
                 why=waiting[0].why,
             )
 
-    def _put_gauges(self) -> None:
-        metrics, venue = self._parts.metrics, self._parts.feed.venue
+    def numbers(self) -> PoolNumbers:
+        """How many subscriptions are in each state or wait for room, and how many connections are open."""
         waiting = len(self._placement.waiting)
         counts = dict.fromkeys(SubscriptionState, 0)
         for connection in self._connections:
             for state, count in connection.ledger.counts().items():
                 counts[state] += count
         counts[SubscriptionState.FAILED] += waiting
-        for state, count in counts.items():
-            metrics.put(SUBSCRIPTIONS, venue, state.value, value=count)
-        metrics.put(SUBSCRIPTIONS_OVER_LIMIT, venue, value=waiting)
-        metrics.put(CONNECTIONS_OPEN, venue, value=sum(connection.open for connection in self._connections))
+        return PoolNumbers(counts, waiting, self.open_connections)

@@ -27,6 +27,10 @@ class Pulse:
         """The venue answered a ping."""
         self.pong_at = now
 
+    def keep(self, heartbeat: Heartbeat) -> None:
+        """From now on as ``heartbeat`` says: some venues name their interval when they let us in."""
+        self._heartbeat = heartbeat
+
     def ping_due(self, now: float) -> bool:
         """Whether it is time to ping."""
         return now - self._last_ping >= self._heartbeat.ping_every_s

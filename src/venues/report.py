@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from msgspec import Struct
+
+from src.models.metrics import CONNECTIONS_OPEN, SUBSCRIPTIONS, SUBSCRIPTIONS_OVER_LIMIT, Metrics
 from src.models.streams import SubscriptionState
 from src.venues.connection import Connection
 from src.venues.freshness import Track
-from src.venues.ledger import Entry
+from src.venues.ledger_entry import Entry
 from src.venues.parts import Parts
 from src.venues.placement import Placement
+
+
+class PoolNumbers(Struct, frozen=True):
+    """What of a pool can be added up: subscriptions by state, those beyond the limits, open connections."""
+
+    states: Mapping[SubscriptionState, int]
+    over_limit: int
+    connections: int
+
+
+def put_gauges(metrics: Metrics, venue: str, pools: Sequence[PoolNumbers]) -> None:
+    """Set the gauges of a venue to the sums over its pools."""
+    for state in SubscriptionState:
+        metrics.put(SUBSCRIPTIONS, venue, state.value, value=sum(pool.states[state] for pool in pools))
+    metrics.put(SUBSCRIPTIONS_OVER_LIMIT, venue, value=sum(pool.over_limit for pool in pools))
+    metrics.put(CONNECTIONS_OPEN, venue, value=sum(pool.connections for pool in pools))
 
 
 def pool_status(parts: Parts, connections: Iterable[Connection], placement: Placement) -> dict[str, Any]:

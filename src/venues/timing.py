@@ -17,6 +17,8 @@ class Timing(Struct, frozen=True):
         healthy_after_s: failures are forgiven after valid data and this long a healthy life.
         attempts_most, attempts_window_s: hard bound of attempts of one connection, whatever the jitter says.
         rate_limited_s, rate_limited_cap_s: waiting after HTTP 429 without ``Retry-After``; most we wait with it.
+        login_deadline_s: from the handshake to the venue's word that we are logged in, its greeting included.
+        slow_retry_s: pause after a log-in was refused for a reason that only time or another program ends.
         ack_deadline_s: a subscription the venue has not confirmed by then counts as refused.
         refused_retry_s: how often a refused subscription is tried again.
         invalid_retry_s: the same for one the venue does not know; it may have been listed meanwhile.
@@ -38,6 +40,8 @@ class Timing(Struct, frozen=True):
     attempts_window_s: float = 60.5
     rate_limited_s: float = 60.0
     rate_limited_cap_s: float = 900.0
+    login_deadline_s: float = 10.0
+    slow_retry_s: float = 120.0
     ack_deadline_s: float = 10.0
     refused_retry_s: float = 60.0
     invalid_retry_s: float = 600.0

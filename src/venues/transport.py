@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Protocol
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.frames import Frame, Opcode
-from websockets.protocol import Event, State
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+from websockets.protocol import State
+from websockets.typing import Subprotocol
 
 from src.venues.feed import Endpoint
+from src.venues.quick_socket import QuickSocket
 from src.venues.timing import Timing
 
 _MAX_QUEUE = 8
@@ -57,40 +60,24 @@ async def open_websocket(endpoint: Endpoint, timing: Timing) -> Transport:
     """
     socket = await connect(
         endpoint.url,
-        create_connection=_Socket,
+        create_connection=QuickSocket,
         additional_headers=dict(endpoint.headers),
         compression="deflate" if endpoint.compression else None,
         proxy=endpoint.proxy,
         open_timeout=timing.open_timeout_s,
         close_timeout=timing.close_timeout_s,
-        ping_interval=None,
+        ping_interval=endpoint.ping_every_s,
+        ping_timeout=endpoint.ping_timeout_s,
+        subprotocols=[Subprotocol(name) for name in endpoint.subprotocols] or None,
         max_size=endpoint.max_size_bytes,
         max_queue=_MAX_QUEUE,
     )
-    assert isinstance(socket, _Socket)
+    assert isinstance(socket, QuickSocket)
     return _WebSocketTransport(socket)
 
 
-class _Socket(ClientConnection):
-    """The library's connection; it also notes signs of life and which messages are binary.
-
-    ``recv(decode=False)`` hands out text without the cost of checking UTF-8, but then no longer says what was text.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.heard = 0
-        self.binary: deque[bool] = deque()
-
-    def process_event(self, event: Event) -> None:
-        self.heard += 1
-        if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY):
-            self.binary.append(event.opcode is Opcode.BINARY)
-        super().process_event(event)
-
-
 class _WebSocketTransport:
-    def __init__(self, socket: _Socket) -> None:
+    def __init__(self, socket: QuickSocket) -> None:
         self._socket = socket
 
     @property
@@ -102,8 +89,7 @@ class _WebSocketTransport:
         return self._socket.state is not State.OPEN
 
     async def recv(self) -> tuple[bytes, bool]:
-        frame = await self._socket.recv(decode=False)
-        return frame, self._socket.binary.popleft()
+        return await self._socket.take()
 
     async def send(self, frame: str | bytes) -> None:
         await self._socket.send(frame)
@@ -112,7 +98,18 @@ class _WebSocketTransport:
         await self._socket.ping()
 
     async def close(self) -> None:
-        await self._socket.close()
+        # While nobody reads, the library stops reading from the socket and never sees the answer of a busy venue.
+        discarding = asyncio.create_task(self._discard(), name="websocket discard")
+        try:
+            await self._socket.close()
+        finally:
+            discarding.cancel()
+            await asyncio.gather(discarding, return_exceptions=True)
+
+    async def _discard(self) -> None:
+        with contextlib.suppress(WebSocketException):
+            while True:
+                await self._socket.take()
 
     def abort(self) -> None:
         self._socket.transport.abort()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -15,14 +15,14 @@ from msgspec import Struct
 
 from src.models.clock import ManualClock
 from src.models.errors import WireError
-from src.models.messages import Ack, Data, Pong, Refusal, RefusalKind
+from src.models.messages import Ack, AckList, Data, Pong, Refusal, RefusalKind
 from src.models.metrics import FRAMES_REJECTED, Metrics
 from src.models.streams import Subscription
 from src.venues.budget import Budget
 from src.venues.clock import SystemClock
-from src.venues.feed import Feed
+from src.venues.feed import BatchFeed, Feed, LoginFeed
 from src.venues.pool import Pool
-from tests.support import hyperliquid_case
+from tests.support import alpaca_contract, hyperliquid_case, stockbit_case
 from tests.support.toy_venue import QUICK, MemorySink, ToyFeed, market, until, user_feeds
 
 RECEIVED_MS = 1_700_000_000_123
@@ -39,6 +39,8 @@ class FeedCase(Struct, frozen=True):
         data: (subscription, venue time in ms) -> a data frame of that stream.
         pong: the answer to the ping, None when the protocol's own ping is used.
         refusals: error frames and what they mean.
+        greeting: what the venue says first, None when it waits for us.
+        answers: of a venue with a log-in or with lists of subscriptions: what it says to a frame of ours.
         reads: the sample frames are text (`str`) or binary (`bytes`).
     """
 
@@ -49,6 +51,8 @@ class FeedCase(Struct, frozen=True):
     pong: str | bytes | None
     refusals: tuple[tuple[str | bytes, RefusalKind], ...] = ()
     binary: bool = False
+    greeting: str | bytes | None = None
+    answers: Callable[[str | bytes], Sequence[str | bytes]] | None = None
 
     def samples(self) -> list[str | bytes]:
         frames = [self.data(subscription, VENUE_MS) for subscription in self.subscriptions]
@@ -87,7 +91,22 @@ HYPERLIQUID = FeedCase(
     refusals=hyperliquid_case.REFUSALS,
 )
 
-CASES = {"toy": TOY, "hyperliquid": HYPERLIQUID}
+CASES = {
+    "toy": TOY,
+    "hyperliquid": HYPERLIQUID,
+    "alpaca": FeedCase(**alpaca_contract.case("msgpack")),
+    "alpaca-json": FeedCase(**alpaca_contract.case("json")),
+    "stockbit": FeedCase(
+        make=stockbit_case.make_feed,
+        subscriptions=stockbit_case.SUBSCRIPTIONS,
+        ack=None,
+        data=stockbit_case.data,
+        pong=stockbit_case.PONG,
+        refusals=stockbit_case.REFUSALS,
+        binary=True,
+        answers=stockbit_case.answers,
+    ),
+}
 
 
 @pytest.fixture(params=CASES.values(), ids=CASES.keys())
@@ -137,7 +156,8 @@ def test_acknowledgements_name_their_stream(case: FeedCase) -> None:
     for subscription in case.subscriptions:
         for subscribed in (True, False):
             frame = case.ack(subscription, subscribed)
-            assert feed.decode(frame, RECEIVED_MS) == Ack(subscription.key, subscribed)
+            listed = AckList(frozenset({subscription.key} if subscribed else ()))
+            assert feed.decode(frame, RECEIVED_MS) in (Ack(subscription.key, subscribed), listed)
 
 
 def test_data_names_its_stream_its_time_and_its_size(case: FeedCase) -> None:
@@ -227,6 +247,8 @@ class PlayedVenue:
 
     async def open(self, _endpoint: Any, _timing: Any) -> PlayedSocket:
         socket = PlayedSocket(self)
+        if self.case.greeting is not None:
+            socket.say(self.case.greeting)
         self.sockets.append(socket)
         self.asked.append([])
         return socket
@@ -253,6 +275,10 @@ class PlayedSocket:
     async def send(self, frame: str | bytes) -> None:
         self._venue.asked[-1].append(frame)
         case = self._venue.case
+        if case.answers is not None:
+            for answer in case.answers(frame):
+                self.say(answer)
+            return
         if frame == self._feed.ping_frame():
             self.say(case.pong)
         for subscription in case.subscriptions:
@@ -292,7 +318,14 @@ async def playing(case: FeedCase) -> AsyncIterator[tuple[PlayedVenue, MemorySink
 async def test_every_subscription_is_asked_for_once_and_becomes_fresh(case: FeedCase) -> None:
     async with playing(case) as (venue, _, pool, _):
         asked = [frame for frame in venue.asked[0] if frame != case.make().ping_frame()]
-        assert sorted(map(str, asked)) == sorted(str(case.make().subscribe_frame(s)) for s in case.subscriptions)
+        feed, wanted = case.make(), case.subscriptions
+        expected = list(feed.login_frames()) if isinstance(feed, LoginFeed) else []
+        if isinstance(feed, BatchFeed):
+            expected += feed.subscribe_frames(wanted)
+        else:
+            expected += [feed.subscribe_frame(subscription) for subscription in wanted]
+        expected = [frame for frame in expected if frame != feed.ping_frame()]
+        assert sorted(map(str, asked)) == sorted(map(str, expected))
         assert not {row["state"] for row in pool.status()["streams"].values()} & {"failed", "pending"}
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.models.clock import ManualClock
-from src.venues.hyperliquid.weights import WINDOW_S, WeightBudget
+from src.venues.hyperliquid.weight_budget import WINDOW_S, WeightBudget
 
 REQUESTS = st.lists(
     st.tuples(
