@@ -34,11 +34,11 @@ _REFUSED = frozenset({401, 403, 407, 451})
 def new_client(url: str, *, timeout: httpx.Timeout = DEFAULT_TIMEOUT, proxy: str | None = None) -> httpx.AsyncClient:
     """A client for ``url`` that follows no redirects; the caller closes it.
 
-    It goes through ``proxy``, without one through the proxy of the environment, to loopback always directly.
+    It goes through ``proxy``, without one through the proxy of the environment, to loopback directly then.
     """
-    if is_loopback(url):
+    if is_loopback(url) and proxy is None:
         return httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False)
-    return httpx.AsyncClient(timeout=timeout, follow_redirects=False, proxy=proxy)
+    return httpx.AsyncClient(timeout=timeout, follow_redirects=False, proxy=proxy, trust_env=proxy is None)
 
 
 def is_loopback(url: str) -> bool:

@@ -19,14 +19,8 @@ from src.models.clock import Clock
 from src.models.errors import VenueError, VenueFatalError, VenueRateLimitedError, VenueRequestError
 from src.models.metrics import REST_REQUESTS, Metrics
 from src.venues.hyperliquid.answers import error_of_status, error_of_transport, new_client, read_bounded, shown
-from src.venues.hyperliquid.weights import (
-    Hold,
-    WeightBudget,
-    base_weight,
-    is_billed_by_row,
-    most_weight,
-    rows_weight,
-)
+from src.venues.hyperliquid.weight_budget import Hold, Priority, WeightBudget
+from src.venues.hyperliquid.weights import base_weight, is_billed_by_row, most_weight, rows_weight
 
 VENUE = "hyperliquid"
 REQUEST_TIMEOUT_S = 30.0
@@ -34,11 +28,11 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024
 ATTEMPTS = 4
 BACKOFF_S = 0.5
 BACKOFF_CAP_S = 8.0
-RATE_LIMIT_PAUSE_S = 5.0
-"""Pause after a 429 that does not say how long; doubled with each attempt. ``Retry-After`` is not documented."""
-
 LONGEST_WAIT_S = 60.0
 """A ``Retry-After`` above this is handed to the caller instead of being waited for."""
+
+BAN_S = 60.0
+"""Pause of the address after a 403: a ban may look like one. How long bans last is not documented."""
 
 _encode = msgspec.json.Encoder().encode
 _T = TypeVar("_T")
@@ -81,6 +75,8 @@ class OrderOutcome(Struct, frozen=True):
 class HyperliquidRest:
     """Typed access to ``/info`` that never spends more than the budget and maps every failure to the error tree.
 
+    ``priority`` says whom the budget lets through first when it is short (see `WeightBudget`).
+
     Every method raises `VenueRateLimitedError` (429 outlasted the attempts), `VenueFatalError` (certificate, 403),
     `VenueRequestError` (the request itself is wrong) or `VenueError` (out of reach, or the answer is not understood;
     trying later may help). Without a client one is made that goes through ``proxy``; a client
@@ -104,28 +100,27 @@ class HyperliquidRest:
         self._url = api_url.rstrip("/") + "/info"
         self._clock = clock
         self._metrics = metrics
-        self._budget = budget
+        self.budget = budget
         self._client = client or new_client(self._url, proxy=proxy)
         self._owns_client = client is None
         self._sleep = sleep
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._timeout_s = timeout_s
         self._max_answer_bytes = max_answer_bytes
-        self._turn = asyncio.Lock()
 
     async def close(self) -> None:
         """Let go of the connections; safe to repeat."""
         if self._owns_client:
             await self._client.aclose()
 
-    async def info(self, payload: Mapping[str, Any]) -> bytes:
+    async def info(self, payload: Mapping[str, Any], *, priority: Priority = Priority.POLL) -> bytes:
         """Ask ``/info`` and return the answer as the venue wrote it: valid JSON, not ``null``, not an error object.
 
         Retries what may pass (network, 429, 5xx) a few times with jitter; see the class for what is raised.
         """
         for attempt in range(ATTEMPTS):
             try:
-                return await self._attempt(payload)
+                return await self._attempt(payload, priority)
             except VenueError as error:
                 wait_s = self._wait_before_retry(error, attempt)
                 if wait_s is None:
@@ -133,35 +128,39 @@ class HyperliquidRest:
                 await self._sleep(wait_s)
         raise AssertionError("unreachable: the last attempt returns or raises")  # pragma: no cover
 
-    async def clearinghouse_state(self, user: str, dex: str = "") -> bytes:
+    async def clearinghouse_state(self, user: str, dex: str = "", *, priority: Priority = Priority.POLL) -> bytes:
         """Positions and margin of a trader on one dex (weight 2)."""
-        return await self.info({"type": "clearinghouseState", "user": user, **_dex(dex)})
+        return await self.info({"type": "clearinghouseState", "user": user, **_dex(dex)}, priority=priority)
 
-    async def frontend_open_orders(self, user: str, dex: str = "") -> bytes:
+    async def frontend_open_orders(self, user: str, dex: str = "", *, priority: Priority = Priority.POLL) -> bytes:
         """Resting and untriggered orders with trigger fields (weight 20); spot orders come with the main dex."""
-        return await self.info({"type": "frontendOpenOrders", "user": user, **_dex(dex)})
+        return await self.info({"type": "frontendOpenOrders", "user": user, **_dex(dex)}, priority=priority)
 
-    async def order_status(self, user: str, oid: int | str) -> OrderOutcome | None:
+    async def order_status(
+        self, user: str, oid: int | str, *, priority: Priority = Priority.REASON
+    ) -> OrderOutcome | None:
         """What became of one order, by id or cloid (weight 2); None when the venue does not know it for this user."""
-        answer = await self.info({"type": "orderStatus", "user": user, "oid": oid})
+        answer = await self.info({"type": "orderStatus", "user": user, "oid": oid}, priority=priority)
         row = _decode(_ORDER_STATUS, answer, "orderStatus").order
         return None if row is None else _outcome(row)
 
-    async def historical_orders(self, user: str) -> list[OrderOutcome]:
+    async def historical_orders(self, user: str, *, priority: Priority = Priority.REASON) -> list[OrderOutcome]:
         """The newest (at most 2000) order outcomes of a trader, in the venue's order (weight 20 to 120)."""
-        answer = await self.info({"type": "historicalOrders", "user": user})
+        answer = await self.info({"type": "historicalOrders", "user": user}, priority=priority)
         return [_outcome(row) for row in _decode(_ORDER_ROWS, answer, "historicalOrders")]
 
-    async def user_fills(self, user: str) -> bytes:
+    async def user_fills(self, user: str, *, priority: Priority = Priority.BACKFILL) -> bytes:
         """The newest (at most 2000) fills of a trader (weight 20 to 120)."""
-        return await self.info({"type": "userFills", "user": user, "aggregateByTime": False})
+        return await self.info({"type": "userFills", "user": user, "aggregateByTime": False}, priority=priority)
 
-    async def user_fills_by_time(self, user: str, start_ms: int, end_ms: int | None = None) -> bytes:
+    async def user_fills_by_time(
+        self, user: str, start_ms: int, end_ms: int | None = None, *, priority: Priority = Priority.BACKFILL
+    ) -> bytes:
         """Fills from ``start_ms`` on, oldest first, both ends inclusive, at most 2000 (weight 20 to 120)."""
         payload = {"type": "userFillsByTime", "user": user, "startTime": start_ms, "aggregateByTime": False}
         if end_ms is not None:
             payload["endTime"] = end_ms
-        return await self.info(payload)
+        return await self.info(payload, priority=priority)
 
     async def perp_dexs(self) -> list[str]:
         """Names of the perpetual exchanges; the main one is the empty string and comes first (weight 20)."""
@@ -172,17 +171,17 @@ class HyperliquidRest:
         """The perpetuals of one dex (weight 20)."""
         return _decode(_META, await self.info({"type": "meta", **_dex(dex)}), "meta")
 
-    async def recent_trades(self, coin: str) -> bytes:
+    async def recent_trades(self, coin: str, *, priority: Priority = Priority.REPAIR) -> bytes:
         """The newest trades of a coin, newest first; not documented by the venue (weight 20 and a little)."""
-        return await self.info({"type": "recentTrades", "coin": coin})
+        return await self.info({"type": "recentTrades", "coin": coin}, priority=priority)
 
     async def exchange_status(self) -> ExchangeStatus:
         """The venue's clock and special states (weight 2)."""
         return _decode(_EXCHANGE_STATUS, await self.info({"type": "exchangeStatus"}), "exchangeStatus")
 
-    async def _attempt(self, payload: Mapping[str, Any]) -> bytes:
+    async def _attempt(self, payload: Mapping[str, Any], priority: Priority) -> bytes:
         request_type = str(payload.get("type", ""))
-        hold = await self._hold(request_type)
+        hold = await self.budget.acquire(most_weight(request_type), priority)
         spent = base_weight(request_type)
         try:
             body = await self._post(payload, request_type)
@@ -190,18 +189,24 @@ class HyperliquidRest:
                 spent += rows_weight(request_type, _count_rows(body, request_type))
         except VenueError as error:
             self._metrics.add(REST_REQUESTS, VENUE, _outcome_label(error))
+            self._tell_budget(hold, error)
             raise
         finally:
-            self._budget.settle(hold, spent)
+            self.budget.settle(hold, spent)
+        self.budget.accepted()
         self._metrics.add(REST_REQUESTS, VENUE, "ok")
         return body
 
-    async def _hold(self, request_type: str) -> Hold:
-        weight = most_weight(request_type)
-        async with self._turn:  # first come, first served: a dear request is not starved by cheap ones
-            while (hold := self._budget.take(weight)) is None:
-                await self._sleep(self._budget.delay(weight))
-        return hold
+    def _tell_budget(self, hold: Hold, error: VenueError) -> None:
+        """The limits are the address's: what one request learns, all others wait for."""
+        if isinstance(error, VenueRateLimitedError):
+            self.budget.refused(hold, error.retry_after_s)
+        elif isinstance(error, VenueRequestError):
+            self.budget.accepted()
+        elif isinstance(error, VenueFatalError):
+            self.budget.pause(BAN_S)
+        else:
+            self.budget.failed(hold)
 
     async def _post(self, payload: Mapping[str, Any], request_type: str) -> bytes:
         what = f"{self._url} {request_type}"
@@ -223,12 +228,8 @@ class HyperliquidRest:
 
     def _wait_before_retry(self, error: VenueError, attempt: int) -> float | None:
         if isinstance(error, VenueRateLimitedError):
-            pause_s = error.retry_after_s
-            if pause_s is None:
-                pause_s = RATE_LIMIT_PAUSE_S * 2**attempt
-            self._budget.pause(min(pause_s, LONGEST_WAIT_S))  # the limit is the address's: everybody waits
-            if attempt + 1 < ATTEMPTS and pause_s <= LONGEST_WAIT_S:
-                return self._rng.uniform(0, BACKOFF_S)
+            if attempt + 1 < ATTEMPTS and (error.retry_after_s or 0) <= LONGEST_WAIT_S:
+                return self._rng.uniform(0, BACKOFF_S)  # the budget waits for the rest
             return None
         if not error.retryable or attempt + 1 >= ATTEMPTS:
             return None

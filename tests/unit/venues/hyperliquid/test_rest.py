@@ -18,7 +18,7 @@ from src.models.errors import VenueError, VenueFatalError, VenueRateLimitedError
 from src.models.metrics import REST_REQUESTS, Metrics
 from src.venues.hyperliquid.answers import is_loopback, new_client, retry_after_s
 from src.venues.hyperliquid.rest import ATTEMPTS, HyperliquidRest
-from src.venues.hyperliquid.weights import WeightBudget
+from src.venues.hyperliquid.weight_budget import WeightBudget
 
 USER = "0x00000000000000000000000000000000000000aa"
 RECORDED = Path(__file__).parents[5] / "shared/data/hyperliquid/recorded"
@@ -38,7 +38,7 @@ class Bench:
     def __init__(self, handler: Handler, **options) -> None:
         self.clock = ManualClock()
         self.metrics = Metrics()
-        self.budget = WeightBudget(clock=self.clock)
+        self.budget = WeightBudget(clock=self.clock, sleep=self._sleep)
         self.requests: list[dict[str, object]] = []
         self.slept: list[float] = []
         self.rest = HyperliquidRest(
