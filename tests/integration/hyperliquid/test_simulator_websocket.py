@@ -9,6 +9,7 @@ from src.models.clock import ManualClock
 from src.venues.hyperliquid.simulator import Cadences, SimulatorConfig
 
 pytestmark = pytest.mark.integration
+LIVE = {"open", "triggered"}
 
 
 async def test_every_feed_is_acknowledged_and_pushes(venue, quick_config):
@@ -17,7 +18,7 @@ async def test_every_feed_is_acknowledged_and_pushes(venue, quick_config):
     user = sim.traders[0]
     for kind in ("clearinghouseState", "openOrders", "allDexsClearinghouseState", "spotState", "webData3"):
         await client.subscribe(kind, user=user)
-    for kind in ("userFills", "orderUpdates", "userEvents"):
+    for kind in ("userFills", "userHistoricalOrders", "orderUpdates", "userEvents"):
         await client.subscribe(kind, user=user)
     for kind in ("l2Book", "trades", "bbo", "activeAssetCtx"):
         await client.subscribe(kind, coin="BTC")
@@ -25,11 +26,27 @@ async def test_every_feed_is_acknowledged_and_pushes(venue, quick_config):
     await client.subscribe("candle", coin="BTC", interval="1m")
     for channel in (
         "clearinghouseState", "openOrders", "allDexsClearinghouseState", "spotState", "webData3", "userFills",
-        "orderUpdates", "user", "l2Book", "trades", "bbo", "activeAssetCtx", "allMids", "candle",
+        "userHistoricalOrders", "orderUpdates", "user", "l2Book", "trades", "bbo", "activeAssetCtx", "allMids", "candle",
     ):  # fmt: skip
         await client.wait(channel, 2 if channel not in ("candle", "userFills") else 1)
-    assert len(await client.wait("subscriptionResponse", 14)) == 14
+    assert len(await client.wait("subscriptionResponse", 15)) == 15
     assert client.data("error") == []
+
+
+async def test_the_history_of_orders_begins_with_a_snapshot_and_goes_on_without_a_flag(venue, quick_config):
+    sim = await venue.start(quick_config)
+    client = await venue.connect(sim)
+    user = sim.traders[0]
+    await client.subscribe("userHistoricalOrders", user=user)
+    first, *later = await client.wait("userHistoricalOrders", 6)
+    assert (first["user"], first["isSnapshot"]) == (user, True)
+    assert all("isSnapshot" not in data and data["user"] == user for data in later)
+    told = [row for data in (first, *later) for row in data["orderHistory"]]
+    assert {"order", "status", "statusTimestamp"} == set(told[0])
+    assert {"orderType", "tif", "children"} <= set(told[0]["order"])
+    truth = {(e.oid, e.reason or "filled", e.time_ms) for e in sim.truth.of("filled", "canceled") if e.trader == user}
+    ends = {(r["order"]["oid"], r["status"], r["statusTimestamp"]) for r in told if r["status"] not in LIVE}
+    assert ends <= truth
 
 
 async def test_states_move_on_and_carry_growing_times(venue, quick_config):

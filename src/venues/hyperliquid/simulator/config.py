@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 DEFAULT_COINS = ("BTC", "ETH", "SOL", "HYPE", "DOGE", "kPEPE", "MATIC", "xyz:XYZ100", "xyz:TSLA")
@@ -88,6 +90,8 @@ class SimulatorConfig(Struct, frozen=True, kw_only=True):
     Attributes:
         legacy: True speaks the protocol of 2025: ``webData2`` is accepted and the split feeds are unknown types.
         silence_close_s: a connection to which nothing was sent for so long is closed; None = never.
+        users_freed: when a user no longer counts against the limit: with the last unsubscribe, or only with the end
+            of the connection that subscribed.
         leaderboard_rows: rows of the leaderboard file; the simulated traders come first.
         compression: offer permessage-deflate.
         change_per_frame: change one order of a trader before each of its order frames (for benchmarks).
@@ -102,6 +106,7 @@ class SimulatorConfig(Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     legacy: bool = False
     silence_close_s: float | None = 60.0
+    users_freed: Literal["unsubscribe", "connection"] = "unsubscribe"
     leaderboard_rows: int = 200
     compression: bool = False
     change_per_frame: bool = False

@@ -38,6 +38,7 @@ class Outbox:
         self.trades: deque[TradeShape] = deque(maxlen=_OUTBOX_LIMIT)
         self.fills: deque[tuple[str, FillShape]] = deque(maxlen=_OUTBOX_LIMIT)
         self.updates: deque[tuple[str, OrderUpdate]] = deque(maxlen=_OUTBOX_LIMIT)
+        self.statuses: deque[tuple[str, HistoricalOrder]] = deque(maxlen=_OUTBOX_LIMIT)
         self.system_cancels: deque[tuple[str, str, int]] = deque(maxlen=_OUTBOX_LIMIT)
 
 
@@ -358,7 +359,9 @@ class Exchange:
     def _announce(self, order: SimOrder, status: str) -> None:
         trader = self.traders[order.trader]
         self.outbox.updates.append((trader.address, OrderUpdate(order.basic(), status, self.now_ms)))
-        trader.remember(HistoricalOrder(order.shape(), status, self.now_ms))
+        entry = HistoricalOrder(order.shape(), status, self.now_ms)
+        self.outbox.statuses.append((trader.address, entry))
+        trader.remember(entry)
 
 
 def _is_touched(order: SimOrder, mark: int) -> bool:

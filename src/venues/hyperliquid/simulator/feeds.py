@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import structs
@@ -219,33 +219,31 @@ class Publisher:
         elif sub.type == "userFills":
             fills = list(trader.fills)[-HISTORY_ROWS:] if trader is not None else []
             session.send(encode(Frame(sub.type, {"isSnapshot": True, "user": sub.user, "fills": fills})), now_s)
+        elif sub.type == "userHistoricalOrders":
+            rows = list(reversed(trader.history)) if trader is not None else []
+            session.send(encode(Frame(sub.type, {"isSnapshot": True, "user": sub.user, "orderHistory": rows})), now_s)
 
     def _send_changes(self, now_s: float) -> None:
         outbox = self._payloads.market.exchange.outbox
         trades: dict[str, list[Any]] = defaultdict(list)
-        fills: dict[str, list[Any]] = defaultdict(list)
-        updates: dict[str, list[Any]] = defaultdict(list)
         cancels: dict[str, list[Any]] = defaultdict(list)
         while outbox.trades:
             trade = outbox.trades.popleft()
             self._payloads.candles.add(trade)
             trades[trade.coin].append(trade)
-        while outbox.fills:
-            user, fill = outbox.fills.popleft()
-            fills[user].append(fill)
-        while outbox.updates:
-            user, update = outbox.updates.popleft()
-            updates[user].append(update)
         while outbox.system_cancels:
             user, coin, oid = outbox.system_cancels.popleft()
             cancels[user].append({"coin": coin, "oid": oid})
         for coin, rows in trades.items():
             self._send_change(("trades", coin), Frame("trades", rows), now_s)
-        for user, rows in fills.items():
+        for user, rows in _taken(outbox.fills).items():
             self._send_change(("userFills", user), Frame("userFills", {"user": user, "fills": rows}), now_s)
             self._send_change(("userEvents", user), Frame("user", {"fills": rows}), now_s)
-        for user, rows in updates.items():
+        for user, rows in _taken(outbox.updates).items():
             self._send_change(("orderUpdates", user), Frame("orderUpdates", rows), now_s)
+        for user, rows in _taken(outbox.statuses).items():
+            route = ("userHistoricalOrders", user)
+            self._send_change(route, Frame(route[0], {"user": user, "orderHistory": rows}), now_s)
         for user, rows in cancels.items():
             self._send_change(("userEvents", user), Frame("user", {"nonUserCancel": rows}), now_s)
 
@@ -260,6 +258,15 @@ class Publisher:
         data = encode(frame)
         for session in listeners.values():
             session.send(data, now_s)
+
+
+def _taken(queue: deque[tuple[str, Any]]) -> Mapping[str, list[Any]]:
+    """Everything that waits, by user."""
+    rows: dict[str, list[Any]] = defaultdict(list)
+    while queue:
+        user, row = queue.popleft()
+        rows[user].append(row)
+    return rows
 
 
 def _route(sub: Subscription) -> tuple[str, str]:

@@ -31,13 +31,18 @@ class _Window:
 
 
 class ClientUsage:
-    """What one address uses now and used during the last minute. Times are monotonic seconds."""
+    """What one address uses now and used during the last minute. Times are monotonic seconds.
+
+    Attributes:
+        refused: how often each limit was hit, by its name in `Limits`.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.connections = 0
         self.subscriptions = 0
         self.users: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
         self._connects = _Window()
         self._messages = _Window()
         self._weight = _Window()
@@ -46,8 +51,10 @@ class ClientUsage:
         """True when one more handshake is allowed; the attempt counts when it is."""
         limits = self.limits
         if limits.connections is not None and self.connections >= limits.connections:
+            self.refused["connections"] += 1
             return False
         if limits.connects_per_minute is not None and self._connects.total(now_s) >= limits.connects_per_minute:
+            self.refused["connects_per_minute"] += 1
             return False
         self._connects.add(now_s)
         return True
@@ -58,17 +65,20 @@ class ClientUsage:
         if limit is None:
             return None
         if self._messages.total(now_s) >= limit:
+            self.refused["messages_per_minute"] += 1
             return TOO_MANY_MESSAGES.format(limit)
         self._messages.add(now_s)
         return None
 
     def refuse_subscription(self, user: str | None) -> str | None:
-        """The refusal text when one more subscription (of this user) is too many; counts nothing."""
+        """The refusal text when one more subscription (of this user) is too many; counts nothing but the refusal."""
         limits = self.limits
         if limits.subscriptions is not None and self.subscriptions >= limits.subscriptions:
+            self.refused["subscriptions"] += 1
             return TOO_MANY_SUBSCRIPTIONS.format(limits.subscriptions)
         if user is None or limits.users is None or user in self.users or len(self.users) < limits.users:
             return None
+        self.refused["users"] += 1
         return TOO_MANY_USERS.format(limits.users)
 
     def subscribed(self, user: str | None) -> None:
@@ -77,10 +87,15 @@ class ClientUsage:
         if user is not None:
             self.users[user] += 1
 
-    def unsubscribed(self, user: str | None) -> None:
-        """Give back what a subscription used."""
+    def unsubscribed(self, user: str | None, *, frees_user: bool = True) -> None:
+        """Give back what a subscription used; its user with it, or later with `freed`."""
         self.subscriptions -= 1
-        if user is not None:
+        if user is not None and frees_user:
+            self.freed(user)
+
+    def freed(self, user: str) -> None:
+        """A subscription of this user no longer counts against the limit of users."""
+        if user in self.users:
             self.users[user] -= 1
             if not self.users[user]:
                 del self.users[user]
@@ -89,6 +104,7 @@ class ClientUsage:
         """Draw on the REST budget; False (and nothing drawn) when it is used up."""
         limit = self.limits.rest_weight_per_minute
         if limit is not None and self._weight.total(now_s) + weight > limit:
+            self.refused["rest_weight_per_minute"] += 1
             return False
         self._weight.add(now_s, weight)
         return True

@@ -34,6 +34,7 @@ class RequestHandler:
         self, config: SimulatorConfig, market: Market, publisher: Publisher, faults: Faults, info: InfoService
     ) -> None:
         self._legacy = config.legacy
+        self._keeps_users = config.users_freed == "connection"
         self._market = market
         self._coins = {coin.name: coin for coin in market.universe}
         self._publisher = publisher
@@ -66,6 +67,8 @@ class RequestHandler:
         """A connection ended: give back what it used."""
         for sub in list(session.feeds):
             self._drop(session, sub)
+        for user in session.left_users:
+            session.usage.freed(user)
 
     def wanted_streams(self) -> list[tuple[str, str, str]]:
         """(channel, trader, dex) of state feeds that were subscribed and never unsubscribed by the client."""
@@ -117,7 +120,9 @@ class RequestHandler:
     def _drop(self, session: Session, sub: Subscription) -> None:
         self._publisher.stopped(session, sub)
         del session.feeds[sub]
-        session.usage.unsubscribed(sub.user)
+        session.usage.unsubscribed(sub.user, frees_user=not self._keeps_users)
+        if self._keeps_users and sub.user is not None:
+            session.left_users.append(sub.user)
 
     def _post(self, session: Session, request: Any, now_s: float) -> None:
         limit = session.usage.limits.posts_in_flight

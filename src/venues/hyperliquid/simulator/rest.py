@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 
@@ -32,9 +31,17 @@ class RestServer:
     """Serves on a socket of its own until `stop`."""
 
     def __init__(
-        self, *, market: Market, info: InfoService, limits: LimitBook, faults: Faults, leaderboard_rows: int
+        self,
+        *,
+        market: Market,
+        info: InfoService,
+        limits: LimitBook,
+        faults: Faults,
+        leaderboard_rows: int,
+        monotonic: Callable[[], float],
     ) -> None:
         self._market = market
+        self._monotonic = monotonic
         self._info = info
         self._limits = limits
         self._faults = faults
@@ -76,10 +83,10 @@ class RestServer:
         except msgspec.DecodeError:
             body = None
         usage = self._limits.of(request.client.host if request.client else "")
-        if self._faults.is_rate_limited() or not usage.may_spend(time.monotonic(), self._info.weight(body)):
+        if self._faults.is_rate_limited() or not usage.may_spend(self._monotonic(), self._info.weight(body)):
             return Response(b"null", HTTPStatus.TOO_MANY_REQUESTS, media_type=_JSON)
         answer = self._info.answer(body)
-        usage.spend(time.monotonic(), answer.extra_weight)
+        usage.spend(self._monotonic(), answer.extra_weight)
         if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY:
             return Response(str(answer.value), answer.status, media_type="text/plain")
         return Response(encode(answer.value), answer.status, media_type=_JSON)

@@ -80,6 +80,7 @@ class HyperliquidSimulator:
             limits=self.limits,
             faults=self.faults,
             leaderboard_rows=self.config.leaderboard_rows,
+            monotonic=self._clock.monotonic,
         )
         self.failure: BaseException | None = None
         self.ws_url = self.api_url = self.stats_url = ""

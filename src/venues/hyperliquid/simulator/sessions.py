@@ -45,6 +45,7 @@ class Session:
         muted: nothing more is sent (a fault is about to end the connection, or it is half-open).
         abort_at_s: monotonic time at which the pump cuts the connection, None = not planned.
         skipped: frames left out because the client does not read.
+        left_users: of subscriptions that ended, where users count as long as their connection lasts.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Session:
         self.ws = ws
         self.usage = usage
         self.feeds: dict[Subscription, FeedState] = {}
+        self.left_users: list[str] = []
         self.muted = False
         self.abort_at_s: float | None = None
         self.last_sent_s = now_s

@@ -21,12 +21,13 @@ USER_TYPES = frozenset(
         "orderUpdates",
         "userEvents",
         "userFills",
+        "userHistoricalOrders",
     }
 )
 COIN_TYPES = frozenset({"l2Book", "trades", "bbo", "candle", "activeAssetCtx"})
 SPLIT_TYPES = frozenset({"clearinghouseState", "openOrders", "allDexsClearinghouseState", "spotState", "webData3"})
 """Feeds that came in place of webData2; the protocol of 2025 does not know them."""
-INCREMENTAL_TYPES = frozenset({"trades", "userFills", "orderUpdates", "userEvents"})
+INCREMENTAL_TYPES = frozenset({"trades", "userFills", "userHistoricalOrders", "orderUpdates", "userEvents"})
 """Sent on change, not on a cadence."""
 _DEX_TYPES = frozenset({"clearinghouseState", "openOrders", "allMids"})
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")

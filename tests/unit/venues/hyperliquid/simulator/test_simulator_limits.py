@@ -141,3 +141,27 @@ class TestParsing:
         assert parse({"type": "webData2", "user": USER}, legacy=True).type == "webData2"
         with pytest.raises(UnknownTypeError):
             parse({"type": kind, "user": USER}, legacy=True)
+
+
+class TestUsersFreedWithTheConnection:
+    def test_an_unsubscribed_user_counts_until_he_is_freed(self):
+        usage = ClientUsage(Limits(users=1))
+        usage.subscribed("a")
+        usage.unsubscribed("a", frees_user=False)
+        assert usage.subscriptions == 0
+        assert usage.refuse_subscription("b") is not None
+        usage.freed("a")
+        assert usage.refuse_subscription("b") is None
+        usage.freed("a")  # more than there is does no harm
+        assert usage.refuse_subscription("b") is None
+
+    def test_every_hit_of_a_limit_is_counted_by_its_name(self):
+        usage = ClientUsage(Limits(users=0, subscriptions=5, messages_per_minute=1, connects_per_minute=0))
+        usage.refuse_subscription("a")
+        usage.refuse_message(0.0)
+        usage.refuse_message(0.0)
+        usage.may_connect(0.0)
+        usage.may_spend(0.0, 5_000)
+        assert usage.refused == {
+            "users": 1, "messages_per_minute": 1, "connects_per_minute": 1, "rest_weight_per_minute": 1,
+        }  # fmt: skip
