@@ -1,32 +1,23 @@
-"""Keeps the record of what was seen of Hyperliquid: heartbeats, holes of the time before, repair of holes.
-
-The part that the composition root holds; it wires `Heartbeat`, `Repair` and the venue's REST history to each other.
-"""
+"""Keeps the record of what was seen, of all venues: heartbeats, and the holes of the time before."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import structlog
 
-from src.config import Settings
 from src.jobs.heartbeat import Heartbeat, LastRun, find_absences
-from src.jobs.hyperliquid import HyperliquidSource
-from src.jobs.hyperliquid_history import HyperliquidHistory
-from src.jobs.repair import Repair
+from src.jobs.source import Work
 from src.jobs.stoppable import unless_stopped
 from src.models.clock import Clock
 from src.models.errors import StoreError
 from src.models.messages import GapReason
-from src.models.metrics import Metrics
 from src.models.streams import StreamKey
 from src.pipeline.diff import Diff
-from src.pipeline.hub import Hub
 from src.pipeline.pipeline import Pipeline
 from src.store.base import Store
-from src.venues.hyperliquid.rest import HyperliquidRest
-from src.venues.hyperliquid.weights import WeightBudget
 
 log = structlog.get_logger(__name__)
 
@@ -35,60 +26,37 @@ HEARTBEAT_FILE = "heartbeat"
 
 
 class CoverageKeeper:
-    """Notes at the start what was missed, and looks it up while the program runs.
+    """Notes at the start what was missed, and every stream before anything of it can arrive.
 
     Args:
-        settings: where the venue's REST is.
-        store: holes, heartbeats and what was looked up.
-        source: what is collected.
+        store: holes and heartbeats.
+        streams: what is asked for now, of all venues.
         diff: knows the open holes.
         pipeline: takes new holes.
-        hub: tells of late closes and of holes that ended.
+        data_dir: keeps a second heartbeat, where there is such a directory.
         clock: for everything.
-        metrics: for everything.
         version: of the program.
-        budget: the weight budget shared by all REST requests from this address; None = one of its own.
     """
 
     def __init__(
         self,
-        settings: Settings,
         *,
         store: Store,
-        source: HyperliquidSource,
+        streams: Callable[[], Sequence[StreamKey]],
         diff: Diff,
         pipeline: Pipeline,
-        hub: Hub,
+        data_dir: Path,
         clock: Clock,
-        metrics: Metrics,
         version: str,
-        budget: WeightBudget | None = None,
     ) -> None:
         self._store = store
-        self._source = source
+        self._streams = streams
         self._diff = diff
         self._pipeline = pipeline
         self._clock = clock
-        proxy = settings.hyperliquid_proxy
-        self.rest = HyperliquidRest(
-            settings.hyperliquid_api_url,
-            clock=clock,
-            metrics=metrics,
-            budget=budget or WeightBudget(clock=clock),
-            proxy=None if proxy is None else proxy.get_secret_value(),
-        )
-        file = settings.data_dir / HEARTBEAT_FILE if settings.data_dir.is_dir() else None
-        self.heartbeat = Heartbeat(store, clock, version=version, streams=source.streams, file=file)
-        self.repair = Repair(
-            store,
-            HyperliquidHistory(self.rest, clock),
-            clock,
-            metrics,
-            fills=settings.hyperliquid_fills,
-            publish=hub.publish,
-        )
+        file = data_dir / HEARTBEAT_FILE if data_dir.is_dir() else None
+        self.heartbeat = Heartbeat(store, clock, version=version, streams=streams, file=file)
         self._noted: frozenset[StreamKey] = frozenset()
-        hub.listen("repair", self.repair.heard)
 
     async def note_start(self) -> None:
         """Open the holes of the time since the last run; after the open ones were restored. Safe to repeat.
@@ -97,29 +65,24 @@ class CoverageKeeper:
             StoreError: MongoDB does not answer.
         """
         last = await self.heartbeat.last()
-        await self._note(self._source.streams(), last)
+        await self._note(self._streams(), last)
         if last is not None:
             log.info("last_heartbeat", age_s=round((self._clock.wall_ms() - last.at_ms) / 1000, 1))
 
-    async def note_followed(self, followed: Sequence[str]) -> None:
-        """Open the holes of what is asked for the first time, before these traders are followed. Safe to repeat.
+    async def note(self, streams: Sequence[StreamKey]) -> None:
+        """Open the holes of what is asked for the first time, before it is asked for. Safe to repeat.
 
         Raises:
             StoreError: MongoDB does not answer.
         """
-        await self._note(self._source.streams_with(followed), None)
+        await self._note(streams, None)
 
-    def works(self, stopping: asyncio.Event) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+    def works(self, stopping: asyncio.Event) -> list[Work]:
         """The tasks to supervise until ``stopping``, by name."""
         return [
             ("heartbeat", lambda: self.heartbeat.run(stopping)),
-            ("repair", lambda: self.repair.run(stopping)),
             ("new streams", lambda: self._run_new_streams(stopping)),
         ]
-
-    async def close(self) -> None:
-        """Let go of the REST connections."""
-        await self.rest.close()
 
     async def _run_new_streams(self, stopping: asyncio.Event) -> None:
         """Note streams that came without a word, as those of another trader feed do."""
@@ -128,7 +91,7 @@ class CoverageKeeper:
 
     async def _note_new_streams(self) -> None:
         try:
-            await self._note(self._source.streams(), None)
+            await self._note(self._streams(), None)
         except StoreError as error:
             log.debug("new_streams_not_noted", error=str(error))
 

@@ -47,6 +47,11 @@ class DueQueue(Generic[Item]):
                     break
         return found
 
+    def get(self, key: str) -> Item | None:
+        """The piece of this key, None when there is none."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.item
+
     def is_due(self, key: str, now_s: float) -> bool:
         """Whether this piece waits for nothing but its turn."""
         entry = self._entries.get(key)
@@ -61,6 +66,10 @@ class DueQueue(Generic[Item]):
         entry.due_s = now_s + min(cap_s, first_s * 2 ** min(entry.attempts, 30))
         entry.attempts += 1
         return entry.attempts
+
+    def restart(self, key: str) -> None:
+        """Let the pauses of a piece begin anew with the shortest."""
+        self._entries[key].attempts = 0
 
     def done(self, key: str) -> None:
         """Forget a piece of work."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from src.models.messages import Fill, Trade
+from src.models.messages import Fill, OrderStatus, Trade
 
 
 class Shown(StrEnum):
@@ -28,6 +28,7 @@ class PastOrder(Struct, frozen=True):
         status: the venue's word (``filled``, ``canceled``, ...), in effect since ``status_ms``.
         ended: False where the word means that the order lives.
         rested: the order could be seen in a list of open orders; False for what is executed or refused at once.
+        row: the order itself with this status, where the history tells it.
     """
 
     oid: int
@@ -35,6 +36,7 @@ class PastOrder(Struct, frozen=True):
     status_ms: int
     ended: bool
     rested: bool = True
+    row: OrderStatus | None = None
 
 
 class History(Protocol):
@@ -44,6 +46,7 @@ class History(Protocol):
         venue: whose streams it is about.
         shown: by channel of a stream, what it shows.
         most_orders: rows that `past_orders` returns at most; fewer = nothing older exists.
+        weight_of_one: what `past_order` costs of the venue's limits.
         fills_page: rows that `fills` returns at most.
         fills_reach: fills of a trader that exist at all; older ones are gone.
     """
@@ -51,6 +54,7 @@ class History(Protocol):
     venue: str
     shown: Mapping[str, frozenset[Shown]]
     most_orders: int
+    weight_of_one: int
     fills_page: int
     fills_reach: int
 
@@ -59,6 +63,9 @@ class History(Protocol):
 
     async def past_orders(self, trader: str) -> Sequence[PastOrder]:
         """The newest statuses of all orders of a trader; an order may be there several times."""
+
+    def weight_of_all(self, rows: int) -> int:
+        """What `past_orders` costs when it returns so many rows."""
 
     async def fills(self, trader: str, start_ms: int) -> Sequence[Fill]:
         """Fills from ``start_ms`` on (inclusive), oldest first, at most a page."""

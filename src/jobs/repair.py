@@ -1,4 +1,4 @@
-"""What was not seen is looked up afterwards: reasons of late closes, fills, trades, and what holes can be closed.
+"""What was not seen is looked up afterwards: orders, fills and trades, and what holes can be closed.
 
 `Repair.heard` listens to the hub and only takes notes; `Repair.run` asks the venue's history, as fast as its limits
 allow. Nothing is looked up before the change that asks for it is stored, so results never overtake what they explain.
@@ -16,17 +16,15 @@ from src.jobs.due_queue import DueQueue
 from src.jobs.history import History, Shown
 from src.jobs.repair_plan import (
     ClosedHole,
-    LateClose,
     Verdict,
     judge_trades,
     no_history,
     patch_of_hole,
-    patch_of_unknown,
 )
-from src.jobs.repair_store import RepairStore, Stage, is_nobodys_trouble
-from src.jobs.repair_trader import Ending, TraderRepair
+from src.jobs.repair_store import RepairStore, is_nobodys_trouble
+from src.jobs.repair_trader import Learned, TraderRepair
 from src.jobs.stoppable import unless_stopped
-from src.models.changes import Change, HoleClosed, OrderChange, TradeSeen
+from src.models.changes import Change, HoleClosed, TradeSeen
 from src.models.clock import Clock
 from src.models.errors import StoreError, VenueError, VenueRequestError
 from src.models.messages import Trade
@@ -41,18 +39,14 @@ POLL_S = 1.0
 SETTLE_S = 2.0
 """Between the end of a hole and the look at the history, which may lag behind the feed."""
 
-CLOSES_LIMIT = 20_000
 HOLES_LIMIT = 10_000
 WINDOWS_LIMIT = 1_000
 AT_ONCE = 200
-"""Holes and closes looked at in one go."""
+"""Holes looked at in one go."""
 
 BARRIER_FIRST_S, BARRIER_CAP_S = 1.0, 30.0
 FAILED_FIRST_S, FAILED_CAP_S = 5.0, 300.0
 MOST_ATTEMPTS = 300
-ASK_AGAIN_FIRST_S, ASK_AGAIN_CAP_S = 10.0, 120.0
-MOST_ASKS = 4
-"""How often the venue is asked about an order it does not know, or says to live, before the reason stays unknown."""
 
 LOOK_BACK_TRIES = 3
 
@@ -69,7 +63,8 @@ class Repair:
         publish: hears of trades and fills that were missing (candles and live clients want to know).
         settle_s: see `SETTLE_S`.
         poll_s: seconds between looks at what waits.
-        closes_limit, holes_limit: what may wait in memory.
+        holes_limit: holes that may wait in memory.
+        learned: hears what orders of a trader the history told.
     """
 
     def __init__(
@@ -83,8 +78,8 @@ class Repair:
         publish: Callable[[Sequence[Change]], None] = lambda _: None,
         settle_s: float = SETTLE_S,
         poll_s: float = POLL_S,
-        closes_limit: int = CLOSES_LIMIT,
         holes_limit: int = HOLES_LIMIT,
+        learned: Learned = lambda *_: None,
     ) -> None:
         self._store = RepairStore(store, metrics)
         self._history = history
@@ -93,12 +88,11 @@ class Repair:
         self._publish = publish
         self._settle_s = settle_s
         self._poll_s = poll_s
-        self._trader = TraderRepair(self._store, history, clock, metrics, fills=fills, publish=publish)
-        self._closes: DueQueue[LateClose] = DueQueue(closes_limit)
+        self._trader = TraderRepair(
+            self._store, history, clock, metrics, fills=fills, publish=publish, learned=learned
+        )
         self._holes: DueQueue[ClosedHole] = DueQueue(holes_limit)
         self._windows: dict[str, Sequence[Trade]] = {}
-        self._asks: dict[str, int] = {}
-        self._unexplained: list[LateClose] = []
         self._look_back = True
         self._look_back_failures = 0
         self._venue_failures = 0
@@ -110,10 +104,7 @@ class Repair:
     def heard(self, changes: Sequence[Change]) -> None:
         """Take note of what has to be looked up; a listener of the hub."""
         for change in changes:
-            if isinstance(change, OrderChange):
-                if change.observed == "late" and change.venue == self._history.venue:
-                    self._note_close(LateClose(change.trader, change.order.oid, change.revision))
-            elif (
+            if (
                 isinstance(change, HoleClosed)
                 and change.venue == self._history.venue
                 and not is_nobodys_trouble(change.reason)
@@ -121,8 +112,8 @@ class Repair:
                 self._note_hole(ClosedHole(StreamKey.parse(change.stream), change.from_ms, change.to_ms))
 
     def waiting(self) -> int:
-        """How many holes and closes wait to be looked up."""
-        return len(self._closes) + len(self._holes)
+        """How many holes wait to be looked up."""
+        return len(self._holes)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Look up what waits until ``stopping``; a request under way is given up then."""
@@ -148,8 +139,7 @@ class Repair:
         failure = await self._fetch_windows()
         now_s = self._clock.monotonic()
         holes = await self._stored_holes(self._holes.ready(now_s, AT_ONCE))
-        closes = await self._unresolved(self._closes.ready(now_s, AT_ONCE))
-        traders: dict[str, tuple[list[ClosedHole], list[LateClose]]] = {}
+        traders: dict[str, list[ClosedHole]] = {}
         for hole in holes:
             shown = self._shown(hole)
             if Shown.TRADES in shown:
@@ -157,32 +147,22 @@ class Repair:
             elif shown <= {Shown.BOOKS}:
                 await self._leave(hole, [no_history(Shown.BOOKS)])
             else:
-                traders.setdefault(hole.stream.subject, ([], []))[0].append(hole)
-        for close in closes:
-            traders.setdefault(close.trader, ([], []))[1].append(close)
-        for trader, (its_holes, its_closes) in traders.items():
-            await self._repair_trader(trader, its_holes, its_closes)
-        await self._mark_unexplained()
+                traders.setdefault(hole.stream.subject, []).append(hole)
+        for trader, its_holes in traders.items():
+            await self._repair_trader(trader, its_holes)
         if failure is not None:
             raise failure
-        return bool(holes or closes)
+        return bool(holes)
 
-    async def _repair_trader(self, trader: str, holes: list[ClosedHole], closes: list[LateClose]) -> None:
+    async def _repair_trader(self, trader: str, holes: list[ClosedHole]) -> None:
         try:
-            await self._trader.repair(trader, holes, closes, self._note_ending)
+            await self._trader.repair(trader, holes)
         except VenueError as error:
             for hole in holes:
                 await self._put_off_hole(hole, error)
-            self._put_off_closes(closes)
             raise
         for hole in holes:
             self._forget_hole(hole)
-
-    async def _mark_unexplained(self) -> None:
-        """Note on events that their reason stays unknown, so that no later start asks again."""
-        if self._unexplained:
-            await self._store.write([patch_of_unknown(close) for close in self._unexplained], "closes")
-            self._unexplained.clear()
 
     async def _fetch_windows(self) -> VenueError | None:
         """The venue's newest trades move on quickly: they are read at once and judged when MongoDB is as far.
@@ -212,7 +192,7 @@ class Repair:
     async def _repair_trades(self, hole: ClosedHole) -> None:
         window = self._windows.get(hole.id)
         if window is None:
-            self._put_off(self._holes, hole.id, BARRIER_FIRST_S, BARRIER_CAP_S)
+            self._put_off(hole.id, BARRIER_FIRST_S, BARRIER_CAP_S)
             return  # too many at once: its turn comes when others are done
         anchor = await self._store.newest_trade(hole.stream.venue, hole.stream.subject, hole.from_ms)
         by_id = {}
@@ -239,24 +219,10 @@ class Repair:
             return []
         stored = await self._store.stored_holes(due)
         for key, hole in due.items():
-            if key not in stored and self._put_off(self._holes, key, BARRIER_FIRST_S, BARRIER_CAP_S):
+            if key not in stored and self._put_off(key, BARRIER_FIRST_S, BARRIER_CAP_S):
                 self._drop("holes", "never_stored")
                 self._forget_hole(hole)
         return [hole for key, hole in due.items() if key in stored]
-
-    async def _unresolved(self, due: dict[str, LateClose]) -> list[LateClose]:
-        if not due:
-            return []
-        stages = await self._store.stages(list(due.values()))
-        for key, stage in stages.items():
-            if stage is Stage.NOT_YET_STORED:
-                if self._put_off(self._closes, key, BARRIER_FIRST_S, BARRIER_CAP_S):
-                    self._drop("closes", "never_stored")
-                    self._forget_close(key)
-            elif stage is not Stage.UNRESOLVED:
-                self._metrics.add(REPAIRS, "closes", stage.value)
-                self._forget_close(key)
-        return [close for key, close in due.items() if stages[key] is Stage.UNRESOLVED]
 
     async def _look_back_if_wanted(self) -> None:
         """Find in the database what an earlier run, or a full queue, has left undone."""
@@ -267,21 +233,14 @@ class Repair:
         try:
             for hole in await self._store.unlooked_holes(self._history.venue, now_ms):
                 self._note_hole(hole)
-            for close in await self._store.unlooked_closes(now_ms):
-                self._note_close(close)
         except StoreError:
             self._look_back_failures += 1
             self._look_back = self._look_back_failures < LOOK_BACK_TRIES
             raise
         if self.waiting():
-            log.info("repairs_found", holes=len(self._holes), closes=len(self._closes))
+            log.info("repairs_found", holes=len(self._holes))
 
     # -- notes -----------------------------------------------------------------------------------------------------
-
-    def _note_close(self, close: LateClose) -> None:
-        if not self._closes.add(close.event_id, close, self._clock.monotonic()):
-            self._drop("closes", "queue_full")
-        self._wake.set()
 
     def _note_hole(self, hole: ClosedHole) -> None:
         if not self._shown(hole):
@@ -290,19 +249,6 @@ class Repair:
             self._drop("holes", "queue_full")
         self._wake.set()
 
-    def _note_ending(self, close: LateClose, ending: Ending) -> None:
-        key = close.event_id
-        asks = self._asks.get(key, 0) + 1
-        if ending != "resolved" and asks < MOST_ASKS:
-            self._asks[key] = asks
-            now_s = self._clock.monotonic()
-            self._closes.put_off(key, now_s, first_s=ASK_AGAIN_FIRST_S, cap_s=ASK_AGAIN_CAP_S)
-            return
-        if ending != "resolved":
-            self._unexplained.append(close)
-        self._metrics.add(REPAIRS, "closes", ending)
-        self._forget_close(key)
-
     def _note_venue_failure(self, error: VenueError) -> None:
         if not self._venue_failures:
             log.warning("repair_delayed", error=str(error), waiting=self.waiting())
@@ -310,27 +256,17 @@ class Repair:
         self._venue_failures += 1
         self._ask_venue_at_s = self._clock.monotonic() + pause_s
 
-    def _put_off_closes(self, closes: Sequence[LateClose]) -> None:
-        now_s = self._clock.monotonic()
-        for close in closes:
-            key = close.event_id
-            if self._closes.is_due(key, now_s) and self._put_off(self._closes, key, FAILED_FIRST_S, FAILED_CAP_S):
-                self._drop("closes", "venue_away")
-                self._forget_close(key)
-
     async def _put_off_hole(self, hole: ClosedHole, error: VenueError) -> None:
         """Try again later what the venue did not answer; what it calls wrong, or never answers, is left as it is."""
-        exhausted = self._put_off(self._holes, hole.id, FAILED_FIRST_S, FAILED_CAP_S)
+        exhausted = self._put_off(hole.id, FAILED_FIRST_S, FAILED_CAP_S)
         if exhausted or isinstance(error, VenueRequestError):
             note = f"the venue's history could not be read: {error}"[:300]
             verdicts = [Verdict(one.value, complete=False, note=note) for one in sorted(self._shown(hole))]
             await self._leave(hole, verdicts)
 
-    def _put_off(
-        self, queue: DueQueue[ClosedHole] | DueQueue[LateClose], key: str, first_s: float, cap_s: float
-    ) -> bool:
+    def _put_off(self, key: str, first_s: float, cap_s: float) -> bool:
         """Make ``key`` due later; True when that happened too often."""
-        return queue.put_off(key, self._clock.monotonic(), first_s=first_s, cap_s=cap_s) > MOST_ATTEMPTS
+        return self._holes.put_off(key, self._clock.monotonic(), first_s=first_s, cap_s=cap_s) > MOST_ATTEMPTS
 
     def _drop(self, what: str, reason: str) -> None:
         """Count what is not looked up now; it is looked for in the database when the queues are empty."""
@@ -340,10 +276,6 @@ class Repair:
     def _forget_hole(self, hole: ClosedHole) -> None:
         self._holes.done(hole.id)
         self._windows.pop(hole.id, None)
-
-    def _forget_close(self, key: str) -> None:
-        self._closes.done(key)
-        self._asks.pop(key, None)
 
     def _shown(self, hole: ClosedHole) -> frozenset[Shown]:
         return self._history.shown.get(hole.stream.channel, frozenset())

@@ -12,11 +12,12 @@ from msgspec import Struct
 
 from src.jobs.history import PastOrder, Shown
 from src.models.changes import FillSeen
-from src.models.messages import Fill, Trade
+from src.models.messages import Fill, OrderStatus, Trade
 from src.models.streams import StreamKey
 from src.models.writes import Collection as Stored
 from src.models.writes import Patch
 from src.pipeline.documents import to_date, write_of_fill
+from src.pipeline.short_lived import endings
 
 SKEW_MS = 1_000
 """How far the venue's clock and ours, and the way between, may be apart."""
@@ -28,8 +29,8 @@ MOST_PAGES = 40
 OIDS_SHOWN = 50
 
 
-class LateClose(Struct, frozen=True):
-    """An order that was found gone after a hole, as of ``revision``: nobody saw how it ended."""
+class Close(Struct, frozen=True):
+    """An order that was found closed, as of ``revision``, without a reason."""
 
     trader: str
     oid: int
@@ -89,7 +90,7 @@ def latest_by_oid(history: Iterable[PastOrder]) -> dict[int, PastOrder]:
     return latest
 
 
-def patches_of_close(close: LateClose, past: PastOrder, now_ms: int) -> tuple[Patch, Patch]:
+def patches_of_close(close: Close, past: PastOrder, now_ms: int) -> tuple[Patch, Patch]:
     """The order and its event with the venue's reason and time; without effect on an order that is open again."""
     values = {
         "closeReason": past.status,
@@ -103,7 +104,7 @@ def patches_of_close(close: LateClose, past: PastOrder, now_ms: int) -> tuple[Pa
     )
 
 
-def patch_of_unknown(close: LateClose) -> Patch:
+def patch_of_unknown(close: Close) -> Patch:
     """The event of a close whose reason the venue does not tell: marked, so that nobody asks again."""
     return Patch(
         Stored.TRADER_ORDER_EVENTS,
@@ -214,6 +215,13 @@ def ended_inside(hole: ClosedHole, history: Sequence[PastOrder]) -> set[int]:
     }
 
 
+def unseen_inside(hole: ClosedHole, history: Sequence[PastOrder]) -> dict[int, OrderStatus]:
+    """How orders ended that lived and ended in the hole, where the history tells what they were."""
+    begin, end = hole.from_ms - SKEW_MS, hole.to_ms + SKEW_MS
+    ended = endings(row.row for row in history if row.row is not None)
+    return {oid: row for oid, row in ended.items() if row.lived and begin <= row.status_ms <= end}
+
+
 def judge_orders(
     hole: ClosedHole, history: Sequence[PastOrder], stored: Collection[int], *, most_rows: int
 ) -> Verdict:
@@ -275,9 +283,9 @@ def patch_of_hole(hole: ClosedHole, verdicts: Sequence[Verdict], now_ms: int) ->
     return Patch(Stored.COVERAGE, hole.id, {"repaired": complete, "repair": repair}, {"repaired": False})
 
 
-def by_trader(closes: Iterable[LateClose]) -> Mapping[str, list[LateClose]]:
+def by_trader(closes: Iterable[Close]) -> Mapping[str, list[Close]]:
     """Grouped, in order."""
-    groups: dict[str, list[LateClose]] = {}
+    groups: dict[str, list[Close]] = {}
     for close in closes:
         groups.setdefault(close.trader, []).append(close)
     return groups

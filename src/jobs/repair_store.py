@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from typing import Any
+
+from msgspec import Struct
 
 from src.jobs.history import History
-from src.jobs.repair_plan import SKEW_MS, ClosedHole, FillWalk, LateClose
+from src.jobs.repair_plan import SKEW_MS, Close, ClosedHole, FillWalk
+from src.models.changes import Change
 from src.models.messages import GapReason
 from src.models.metrics import REPAIRS_DROPPED, Metrics
 from src.models.streams import StreamKey
 from src.models.writes import Collection as Stored
 from src.models.writes import Insert, Write, WriteBatch
+from src.pipeline.batches import BatchBuilder
 from src.pipeline.documents import to_date, to_ms
 from src.store.base import Query, Store
 from src.store.counting import count_written
@@ -22,7 +27,11 @@ CLOSES_LOOK_BACK_HOURS = 24
 MOST_HOLES = 5_000
 MOST_CLOSES = 5_000
 _CHUNK = 500
-_NOT_ASKED_FOR = frozenset({GapReason.UNSUBSCRIBED.value, GapReason.NOT_COLLECTED.value})
+_STATE_FIELDS = (
+    "_id", "ethAddress", "oid", "coin", "status", "revision", "closeReason", "closedAt", "parentOid", "activated",
+    "isTrigger", "filledSz", "avgPx", "closedBy",
+)  # fmt: skip
+_NOT_ASKED_FOR = frozenset({GapReason.UNSUBSCRIBED.value, GapReason.NOT_COLLECTED.value, GapReason.SAMPLED.value})
 
 
 class Stage(Enum):
@@ -32,6 +41,15 @@ class Stage(Enum):
     UNRESOLVED = "unresolved"
     RESOLVED = "resolved"
     REOPENED = "reopened"
+
+
+class StoredFill(Struct, frozen=True):
+    """What counts of a fill."""
+
+    id: str
+    oid: int
+    px: float
+    sz: float
 
 
 class RepairStore:
@@ -45,6 +63,17 @@ class RepairStore:
         """Store these in any order."""
         for start in range(0, len(writes), _CHUNK):
             result = await self._store.write(WriteBatch(0, [writes[start : start + _CHUNK]]))
+            count_written(self._metrics, result)
+            for rejected in result.rejected:
+                self._metrics.add(REPAIRS_DROPPED, what, rejected.reason)
+
+    async def write_changes(self, changes: Sequence[Change], what: str) -> None:
+        """Store these as the flush would: events before the states they lead to."""
+        for start in range(0, len(changes), _CHUNK):
+            builder = BatchBuilder(0)
+            for change in changes[start : start + _CHUNK]:
+                builder.add(change)
+            result = await self._store.write(builder.build())
             count_written(self._metrics, result)
             for rejected in result.rejected:
                 self._metrics.add(REPAIRS_DROPPED, what, rejected.reason)
@@ -67,34 +96,19 @@ class RepairStore:
             if not is_nobodys_trouble(document["reason"])
         ]
 
-    async def unlooked_closes(self, now_ms: int) -> list[LateClose]:
-        """Late closes of the last day without a reason, the newest first; read hour by hour."""
-        closes: list[LateClose] = []
-        end = _date(now_ms) + timedelta(hours=1)  # a clock may have been set back
-        for _ in range(CLOSES_LOOK_BACK_HOURS + 1):
-            begin = end - timedelta(hours=1)
-            query = Query(
-                equals={"action": "closed", "closeObserved": "late", "closeReason": None},
-                at_least={"receivedAt": begin},
-                below={"receivedAt": end},
-                limit=MOST_CLOSES - len(closes),
-                fields=("ethAddress", "oid", "revision"),
-            )
-            closes += [
-                LateClose(event["ethAddress"], int(event["oid"]), int(event["revision"]))
-                async for event in self._store.find(Stored.TRADER_ORDER_EVENTS, query)
-            ]
-            end = begin
-            if len(closes) >= MOST_CLOSES:
-                break
-        return closes
+    async def unlooked_closes(self, now_ms: int) -> list[Close]:
+        """Closes of the last day without a reason, the newest first; read hour by hour."""
+        return [
+            Close(event["ethAddress"], int(event["oid"]), int(event["revision"]))
+            async for event in self._closes(now_ms, {"closeReason": None})
+        ]
 
     async def stored_holes(self, ids: Collection[str]) -> set[str]:
         """Those of these holes whose end is stored; what came before an end is stored before it."""
         query = Query(one_of={"_id": list(ids)}, fields=("_id", "to"))
         return {d["_id"] async for d in self._store.find(Stored.COVERAGE, query) if d.get("to") is not None}
 
-    async def stages(self, closes: Collection[LateClose]) -> dict[str, Stage]:
+    async def stages(self, closes: Collection[Close]) -> dict[str, Stage]:
         """By ``event_id``, how far the database is with these closes."""
         query = Query(one_of={"_id": [close.event_id for close in closes]}, fields=("_id", "closeReason"))
         events = {d["_id"]: d.get("closeReason") async for d in self._store.find(Stored.TRADER_ORDER_EVENTS, query)}
@@ -112,6 +126,30 @@ class RepairStore:
             else:
                 stages[close.event_id] = Stage.UNRESOLVED
         return stages
+
+    async def closes_without_details(self, now_ms: int) -> list[tuple[str, int]]:
+        """(trader, oid) of closes of the last day that nobody has summed up, the newest first."""
+        events = self._closes(now_ms, {"filledSz": None})
+        return [(event["ethAddress"], int(event["oid"])) async for event in events]
+
+    async def _closes(self, now_ms: int, lacking: Mapping[str, None]) -> AsyncIterator[Mapping[str, Any]]:
+        """Closing events of the last day that lack something, read hour by hour, the newest first."""
+        left, end = MOST_CLOSES, _date(now_ms) + timedelta(hours=1)  # a clock may have been set back
+        for _ in range(CLOSES_LOOK_BACK_HOURS + 1):
+            begin = end - timedelta(hours=1)
+            query = Query(
+                equals={"action": "closed", **lacking},
+                at_least={"receivedAt": begin},
+                below={"receivedAt": end},
+                limit=left,
+                fields=("ethAddress", "oid", "revision"),
+            )
+            async for event in self._store.find(Stored.TRADER_ORDER_EVENTS, query):
+                left -= 1
+                yield event
+            end = begin
+            if left <= 0:
+                break
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
@@ -148,6 +186,25 @@ class RepairStore:
         """Those of these orders that are stored."""
         found = await self._stored_ids(Stored.TRADER_ORDERS, [f"{trader}:{oid}" for oid in oids])
         return {int(identity.rpartition(":")[2]) for identity in found}
+
+    async def order_states(self, ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+        """Stored orders by ``_id``, with what tells how they ended."""
+        query = Query(one_of={"_id": list(ids)}, fields=_STATE_FIELDS)
+        return {str(d["_id"]): d async for d in self._store.find(Stored.TRADER_ORDERS, query)}
+
+    async def fills_of(self, trader: str, oids: Collection[int]) -> list[StoredFill]:
+        """All stored fills of these orders."""
+        query = Query(equals={"ethAddress": trader}, one_of={"oid": list(oids)}, fields=("_id", "oid", "px", "sz"))
+        return [
+            StoredFill(str(d["_id"]), int(d["oid"]), float(d["px"]), float(d["sz"]))
+            async for d in self._store.find(Stored.TRADER_FILLS, query)
+        ]
+
+    async def filled_at(self, trader: str, coin: str, at_ms: int) -> set[int]:
+        """Orders of a coin that were (partly) filled in this very millisecond."""
+        begin = f"{trader}:{coin}:{at_ms}:"
+        query = Query(at_least={"_id": begin}, below={"_id": begin[:-1] + ";"}, fields=("oid",))
+        return {int(d["oid"]) async for d in self._store.find(Stored.TRADER_FILLS, query)}
 
     async def missing(self, inserts: Sequence[Insert]) -> list[Insert]:
         """Those of these documents (of one collection) that are not stored."""

@@ -1,35 +1,32 @@
-"""Repair of one trader: how late closes ended, and what holes in the trader's streams hid."""
+"""Repair of one trader: what holes in the trader's streams hid."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from src.jobs.history import History, PastOrder, Shown
 from src.jobs.repair_plan import (
     ClosedHole,
     FillWalk,
-    LateClose,
     Verdict,
     ended_inside,
     judge_orders,
     judge_positions,
-    latest_by_oid,
     patch_of_hole,
-    patches_of_close,
+    unseen_inside,
 )
 from src.jobs.repair_store import RepairStore
 from src.models.changes import Change, FillSeen
 from src.models.clock import Clock
-from src.models.errors import VenueRequestError
 from src.models.messages import Fill
 from src.models.metrics import REPAIRS, Metrics
 from src.pipeline.documents import write_of_fill
+from src.pipeline.short_lived import changes_of_short_lived, parents, successors
 
-MANY_CLOSES = 40
-"""From so many closes on, reading the whole order history (at most weight 120) is cheaper than single questions."""
+SOURCE = "history"
+"""Stored with orders that only the venue's history has told of."""
 
-Ending = Literal["resolved", "alive", "unknown"]
+Learned = Callable[[str, Sequence[PastOrder]], None]
 
 
 class TraderRepair:
@@ -48,6 +45,7 @@ class TraderRepair:
         *,
         fills: bool,
         publish: Callable[[Sequence[Change]], None],
+        learned: Learned,
     ) -> None:
         self._store = store
         self._history = history
@@ -55,21 +53,16 @@ class TraderRepair:
         self._metrics = metrics
         self._fills = fills
         self._publish = publish
+        self._learned = learned
         self._walks: dict[str, FillWalk] = {}
 
-    async def repair(
-        self,
-        trader: str,
-        holes: Sequence[ClosedHole],
-        closes: Sequence[LateClose],
-        note: Callable[[LateClose, Ending], None],
-    ) -> None:
-        """Resolve ``closes`` (each is told to ``note``), then look into ``holes``."""
+    async def repair(self, trader: str, holes: Sequence[ClosedHole]) -> None:
+        """Look into ``holes``."""
         shown = {one for hole in holes for one in self._shown(hole)}
         past: Sequence[PastOrder] | None = None
-        if Shown.ORDERS in shown or len(closes) >= MANY_CLOSES:
+        if Shown.ORDERS in shown:
             past = await self._history.past_orders(trader)
-        await self._resolve(closes, past, note)
+            self._learned(trader, past)
         walk = None
         if self._fills and shown & {Shown.FILLS, Shown.POSITIONS}:
             walk = await self._walk(trader, min(hole.from_ms for hole in holes))
@@ -85,7 +78,7 @@ class TraderRepair:
         self, hole: ClosedHole, shown: Shown, past: Sequence[PastOrder], walk: FillWalk | None
     ) -> Verdict:
         if shown is Shown.ORDERS:
-            stored = await self._store.stored_oids(hole.stream.subject, ended_inside(hole, past))
+            stored = await self._add_unseen(hole, past)
             return judge_orders(hole, past, stored, most_rows=self._history.most_orders)
         if walk is None:
             return Verdict(shown.value, complete=False, note="fills are not collected")
@@ -94,41 +87,33 @@ class TraderRepair:
     def _shown(self, hole: ClosedHole) -> frozenset[Shown]:
         return self._history.shown.get(hole.stream.channel, frozenset())
 
-    # -- closes ----------------------------------------------------------------------------------------------------
+    # -- orders ----------------------------------------------------------------------------------------------------
 
-    async def _resolve(
-        self, closes: Sequence[LateClose], past: Sequence[PastOrder] | None, note: Callable[[LateClose, Ending], None]
-    ) -> None:
-        """The whole history first where it was read; what it does not end is asked one by one."""
-        listed = latest_by_oid(past or ())
-        known = [(close, listed[close.oid]) for close in closes if close.oid in listed and listed[close.oid].ended]
-        await self._store_endings(known, note)
-        settled = {close.event_id for close, _ in known}
-        for close in closes:
-            if close.event_id in settled:
-                continue
-            order = await self._ask(close)
-            if order is not None and order.ended:
-                await self._store_endings([(close, order)], note)
-            else:
-                note(close, "unknown" if order is None else "alive")
-
-    async def _ask(self, close: LateClose) -> PastOrder | None:
-        try:
-            return await self._history.past_order(close.trader, close.oid)
-        except VenueRequestError:  # it understood the question and has no answer: as good as not knowing the order
-            return None
-
-    async def _store_endings(
-        self, endings: Sequence[tuple[LateClose, PastOrder]], note: Callable[[LateClose, Ending], None]
-    ) -> None:
-        now_ms = self._clock.wall_ms()
-        patches = [patches_of_close(close, order, now_ms) for close, order in endings]
-        # The event last: as long as it has no reason, a restart finds it and asks again.
-        await self._store.write([state for state, _ in patches], "closes")
-        await self._store.write([event for _, event in patches], "closes")
-        for close, _ in endings:
-            note(close, "resolved")
+    async def _add_unseen(self, hole: ClosedHole, past: Sequence[PastOrder]) -> set[int]:
+        """Store orders that began and ended in the hole, as the history tells them; returns which are stored now."""
+        trader = hole.stream.subject
+        unseen = unseen_inside(hole, past)
+        stored = await self._store.stored_oids(trader, {*ended_inside(hole, past), *unseen})
+        rows = [row.row for row in past if row.row is not None]
+        above, links = parents(rows), successors(rows)
+        changes = [
+            change
+            for oid, row in unseen.items()
+            if oid not in stored
+            for change in changes_of_short_lived(
+                row,
+                venue=self._history.venue,
+                trader=trader,
+                received_ms=self._clock.wall_ms(),
+                source=SOURCE,
+                observed="late",
+                parent=row.order.parentOid or above.get(oid),
+                links=links,
+            )
+        ]
+        await self._store.write_changes(changes, "orders")
+        self._publish(changes)
+        return stored | {change.order.oid for change in changes}
 
     # -- fills -----------------------------------------------------------------------------------------------------
 

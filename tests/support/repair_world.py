@@ -7,10 +7,13 @@ import asyncio
 import contextlib
 
 from src.config import Settings
+from src.jobs.close_details import CloseDetails
 from src.jobs.heartbeat import Heartbeat, find_absences
 from src.jobs.hyperliquid import HyperliquidSource
 from src.jobs.hyperliquid_history import HyperliquidHistory
+from src.jobs.reasons import Reasons
 from src.jobs.repair import Repair
+from src.jobs.repair_store import RepairStore
 from src.models.metrics import Metrics
 from src.models.writes import Collection
 from src.pipeline.batches import BatchBuilder
@@ -20,7 +23,7 @@ from src.pipeline.restore import restore_holes, restore_traders, roll_forward
 from src.store.base import Query
 from src.venues.clock import SystemClock
 from src.venues.hyperliquid.rest import HyperliquidRest
-from src.venues.hyperliquid.weights import WeightBudget
+from src.venues.hyperliquid.weight_budget import WeightBudget
 from tests.support.truth import QUICK
 
 WRITE_EVERY_S = 0.05
@@ -29,7 +32,7 @@ WRITE_EVERY_S = 0.05
 class RunningCollector:
     """One run. Also the `Sink` of its connections."""
 
-    def __init__(self, store, simulator, *, coins=("BTC", "ETH"), **repair_options):
+    def __init__(self, store, simulator, *, coins=("BTC", "ETH"), history=True, **repair_options):
         self.store, self.simulator = store, simulator
         self.clock, self.metrics = SystemClock(), Metrics()
         self.diff, self.hub = Diff(metrics=self.metrics), Hub(metrics=self.metrics)
@@ -39,8 +42,10 @@ class RunningCollector:
             hyperliquid_coins=coins,
             hyperliquid_dexes=("xyz",),
             trader_ws_clients=2,
+            hyperliquid_pinned=10,
         )
         self.source = HyperliquidSource(settings, sink=self, clock=self.clock, metrics=self.metrics, pace=QUICK)
+        self.source._tells_history = history
         self.rest = HyperliquidRest(
             simulator.api_url,
             clock=self.clock,
@@ -48,9 +53,25 @@ class RunningCollector:
             budget=WeightBudget(clock=self.clock, per_minute=100_000),
         )
         options = {"settle_s": 0.3, "poll_s": 0.05} | repair_options
-        history = HyperliquidHistory(self.rest, self.clock)
-        self.repair = Repair(store, history, self.clock, self.metrics, publish=self.hub.publish, **options)
+        history = HyperliquidHistory([self.rest], self.clock)
+        reasons_store = RepairStore(store, self.metrics)
+        self.details = CloseDetails(
+            reasons_store, self.clock, self.metrics, venue="hyperliquid", settle_s=0.3, poll_s=0.05
+        )
+        self.reasons = Reasons(
+            reasons_store,
+            history,
+            self.clock,
+            self.metrics,
+            explained=self.details.explained,
+            grace_s=0.5,
+            poll_s=0.05,
+        )
+        options |= {"publish": self.hub.publish, "learned": self.reasons.learned}
+        self.repair = Repair(store, history, self.clock, self.metrics, **options)
         self.hub.listen("repair", self.repair.heard)
+        self.hub.listen("reasons", self.reasons.heard)
+        self.hub.listen("details", self.details.heard)
         self.heartbeat = Heartbeat(store, self.clock, version="test", streams=self.source.streams, interval_s=0.2)
         self.stopping = asyncio.Event()
         self.refused_frames = []
@@ -95,9 +116,11 @@ class RunningCollector:
         for gap in gaps:
             self.gap(gap)
         works = (
-            self.source.pool.run(),
+            self.source.run(),
             self._write(),
             self.repair.run(self.stopping),
+            self.reasons.run(self.stopping),
+            self.details.run(self.stopping),
             self.heartbeat.run(self.stopping),
         )
         self._tasks = [asyncio.create_task(work) for work in works]
@@ -127,6 +150,10 @@ class RunningCollector:
                 del self._pending[:count]
             await asyncio.sleep(WRITE_EVERY_S)
 
+    def waiting(self):
+        """Holes and closes that are still to be looked up."""
+        return self.repair.waiting() + self.reasons.waiting()
+
     async def until(self, condition, timeout_s=30.0, what="the condition"):
         """Wait until ``await condition()``; a task that died ends the waiting."""
         try:
@@ -144,12 +171,12 @@ class RunningCollector:
 
         async def settled():
             open_holes = [s for s in self.diff.holes if trades or s.channel != "trades"]
-            return not open_holes and not self._pending and not self.repair.waiting()
+            return not open_holes and not self._pending and not self.waiting()
 
         try:
             await self.until(settled, what="a state without holes and repairs")
         except AssertionError as error:
-            error.add_note(f"holes {self.diff.holes}, repairs {self.repair.waiting()}")
+            error.add_note(f"holes {self.diff.holes}, repairs {self.waiting()}")
             error.add_note(f"{[(m.name, labels, value) for m, labels, value in self.metrics.samples()]}")
             raise
 

@@ -39,7 +39,7 @@ def lively(seed, *, traders=4, **market):
 
 async def some_life(run, simulator, *, orders=30):
     async def enough():
-        return await run.store.count(Collection.TRADER_ORDERS, Query()) >= orders and not run.repair.waiting()
+        return await run.store.count(Collection.TRADER_ORDERS, Query()) >= orders and not run.waiting()
 
     await run.until(enough, what=f"{orders} stored orders")
     await run.until_all_seen(trades=True)

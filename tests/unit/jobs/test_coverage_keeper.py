@@ -7,6 +7,7 @@ import pytest
 from src.config import Settings
 from src.jobs import coverage as module
 from src.jobs.coverage import CoverageKeeper
+from src.jobs.hyperliquid_repair import HyperliquidRepair
 from src.models.changes import HoleClosed
 from src.models.clock import ManualClock
 from src.models.errors import StoreError
@@ -18,6 +19,8 @@ from src.pipeline.diff import Diff
 from src.pipeline.documents import write_of_hole
 from src.pipeline.hub import Hub
 from src.store.memory import MemoryStore
+from src.venues.hyperliquid.rest import HyperliquidRest
+from src.venues.hyperliquid.weight_budget import WeightBudget
 
 ALICE, BOB = "0x" + "a" * 40, "0x" + "b" * 40
 NOW_MS = 1_700_000_000_000
@@ -33,6 +36,11 @@ BOOK = StreamKey("hyperliquid", "l2Book", "BTC")
 class FakeSource:
     def __init__(self, *followed):
         self.followed, self.more = followed, ()
+        clock, metrics = ManualClock(), Metrics()
+        self.weight_budgets = [WeightBudget(clock=clock)]
+        self.rests = [
+            HyperliquidRest("http://127.0.0.1:9", clock=clock, metrics=metrics, budget=self.weight_budgets[0])
+        ]
 
     def streams(self):
         return (*self.streams_with(self.followed), *self.more)
@@ -57,16 +65,15 @@ class Rig:
         self.store, self.clock, self.source = store, clock, FakeSource(*followed)
         metrics = Metrics()
         self.diff, self.hub = Diff(metrics=metrics), Hub(metrics=metrics)
+        self.metrics = metrics
         self.pipeline = FakePipeline(self.diff)
         self.keeper = CoverageKeeper(
-            Settings(data_dir=tmp_path, hyperliquid_api_url="http://127.0.0.1:9"),
             store=store,
-            source=self.source,
+            streams=self.source.streams,
             diff=self.diff,
             pipeline=self.pipeline,
-            hub=self.hub,
+            data_dir=tmp_path,
             clock=clock,
-            metrics=metrics,
             version="1",
         )
 
@@ -88,7 +95,7 @@ async def start(tmp_path):
 
     yield new
     for rig in rigs:
-        await rig.keeper.close()
+        await rig.source.rests[0].close()
 
 
 async def test_a_first_start_begins_every_stream_with_the_time_before_it(start):
@@ -115,8 +122,8 @@ async def test_a_run_after_a_kill_was_blind_since_the_last_heartbeat(start):
 async def test_a_trader_added_later_begins_before_anything_of_it_can_arrive(start):
     rig = start(ALICE)
     await rig.keeper.note_start()
-    await rig.keeper.note_followed([ALICE, BOB])
-    await rig.keeper.note_followed([ALICE, BOB])
+    await rig.keeper.note(rig.source.streams_with([ALICE, BOB]))
+    await rig.keeper.note(rig.source.streams_with([ALICE, BOB]))
     assert rig.holes()[1:] == [(GapReason.NOT_COLLECTED, {orders_of(BOB)}, 0)]
 
 
@@ -149,8 +156,11 @@ async def test_a_database_that_is_away_at_the_start_is_told(start):
 
 async def test_repair_hears_of_holes_through_the_hub(start):
     rig = start(ALICE)
+    lookups = HyperliquidRepair(
+        Settings(), store=rig.store, source=rig.source, hub=rig.hub, clock=rig.clock, metrics=rig.metrics
+    )
     rig.hub.publish([HoleClosed(str(BOOK), "hyperliquid", NOW_MS, NOW_MS + 5, "disconnect")])
-    assert rig.keeper.repair.waiting() == 1
+    assert lookups.repair.waiting() == 1
 
 
 async def test_all_works_end_with_the_stop(start):

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from src.jobs.history import PastOrder, Shown
 from src.jobs.repair_plan import (
     SKEW_MS,
+    Close,
     ClosedHole,
     FillWalk,
-    LateClose,
     Verdict,
     ended_inside,
     fill_id,
@@ -63,7 +63,7 @@ def test_the_newest_status_counts_and_of_equally_new_ones_the_end():
 
 
 def test_a_reason_is_written_on_the_order_and_its_event_unless_it_is_open_again():
-    state, event = patches_of_close(LateClose(TRADER, 7, 3), past(7, "filled", 150_000), 300_000)
+    state, event = patches_of_close(Close(TRADER, 7, 3), past(7, "filled", 150_000), 300_000)
     assert (state.collection, state.id) == (Collection.TRADER_ORDERS, f"{TRADER}:7")
     assert (event.collection, event.id) == (Collection.TRADER_ORDER_EVENTS, f"{TRADER}:7:3")
     assert state.guard == {"revision": 3, "status": "closed"}
@@ -76,7 +76,7 @@ def test_a_reason_is_written_on_the_order_and_its_event_unless_it_is_open_again(
 
 
 def test_a_reason_nobody_knows_is_marked_on_the_event_only():
-    patch = patch_of_unknown(LateClose(TRADER, 7, 3))
+    patch = patch_of_unknown(Close(TRADER, 7, 3))
     assert (patch.collection, patch.id) == (Collection.TRADER_ORDER_EVENTS, f"{TRADER}:7:3")
     assert patch.values == {"closeReason": "unknown"}
     assert patch.guard["closeReason"] is None
