@@ -1,0 +1,59 @@
+"""Backfill of Hyperliquid beside its collector: the parts put together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from src.config import Settings
+from src.jobs.backfill import Backfill
+from src.jobs.backfill_job import BackfillJob
+from src.jobs.backfill_live import LiveOrders
+from src.jobs.backfill_plan import Kind
+from src.jobs.hyperliquid_past import HyperliquidPast
+from src.models.clock import Clock
+from src.models.metrics import Metrics
+from src.pipeline.diff import Diff
+from src.pipeline.pipeline import Pipeline
+from src.store.base import Store
+from src.venues.hyperliquid.rest import HyperliquidRest
+
+
+def make_backfill(
+    settings: Settings,
+    *,
+    store: Store,
+    rests: Sequence[HyperliquidRest],
+    diff: Diff,
+    pipeline: Pipeline,
+    flush: Callable[[], Awaitable[None]],
+    followed: Callable[[], Sequence[str]],
+    may_write: Callable[[], bool],
+    clock: Clock,
+    metrics: Metrics,
+) -> BackfillJob:
+    """The job that reads the history of everybody who is followed.
+
+    Args:
+        settings: what is collected, and how often to read at least.
+        store: read and written.
+        rests: of the egress addresses.
+        diff: what is known of orders now.
+        pipeline: takes what a history explains.
+        flush: stores everything found so far, or raises `StoreError`.
+        followed: who is followed now.
+        may_write: False while another program may be writing.
+        clock: for everything.
+        metrics: for everything.
+    """
+    past = HyperliquidPast(rests, clock, metrics)
+    live = LiveOrders(diff, pipeline, flush)
+    wanted = {Kind.ORDERS: settings.trader_orders_ws_enabled, Kind.FILLS: settings.hyperliquid_fills}
+    return BackfillJob(
+        Backfill(store, past, clock, metrics, live=live),
+        followed=followed,
+        kinds=[kind for kind, is_wanted in wanted.items() if is_wanted],
+        clock=clock,
+        metrics=metrics,
+        longest_s=settings.hyperliquid_backfill_interval,
+        may_write=may_write,
+    )
