@@ -13,8 +13,9 @@ from typing import Any
 import structlog
 from msgspec import Struct
 
+from src.jobs.planner import Profile
 from src.models.clock import Clock
-from src.models.errors import StoreError, VenueError
+from src.models.errors import StoreError
 from src.models.metrics import Metrics
 from src.models.writes import Collection, Patch, Upsert, Write, WriteBatch
 from src.pipeline.documents import to_date
@@ -25,19 +26,25 @@ log = structlog.get_logger(__name__)
 
 POLL_S = 2.0
 LOOKS_EVERY_S = 30.0
-DISCOVERY_RETRY_S = 60.0
 _SOURCE_RANK = {"manual": 0, "settings": 1}
 
 
 class Candidate(Struct, frozen=True):
-    """Somebody worth following; ``score`` orders candidates of one source, higher first."""
+    """Somebody worth following; ``score`` orders candidates of one source, higher first.
+
+    ``tier`` (1 = the most wanted), ``tags`` and ``standing`` (what the leaderboard says) are stored with the trader.
+    """
 
     address: str
     score: float | None = None
+    tier: int | None = None
+    tags: tuple[str, ...] = ()
+    standing: Mapping[str, Any] | None = None
 
 
-Discover = Callable[[int], Awaitable[Sequence[Candidate]]]
 OnChange = Callable[[Sequence[str]], Awaitable[None]]
+View = Callable[[str], Mapping[str, Any] | None]
+"""How a trader is followed now, None when he is not; see `src.jobs.looks.Looks.view`."""
 
 
 class TraderRegistry:
@@ -50,11 +57,14 @@ class TraderRegistry:
 
     async def enabled(self) -> list[str]:
         """Addresses followed, the most wanted first: by hand, from settings, then by score."""
+        return [document["ethAddress"] for document in await self.followed()]
+
+    async def followed(self) -> list[Mapping[str, Any]]:
+        """Documents of the followed, in that order."""
         documents = [
             document async for document in self._store.find(Collection.TRADERS, Query(equals={"enabled": True}))
         ]
-        documents.sort(key=_wanted)
-        return [document["ethAddress"] for document in documents]
+        return sorted(documents, key=_wanted)
 
     async def listed(self) -> list[Mapping[str, Any]]:
         """All documents, followed or not, by address."""
@@ -62,44 +72,79 @@ class TraderRegistry:
         return [document async for document in self._store.find(Collection.TRADERS, query)]
 
     async def enable(self, candidates: Sequence[Candidate], *, source: str, tags: Sequence[str] = ()) -> int:
-        """Follow these; returns how many were not followed before."""
+        """Follow these; returns how many were not followed before. Who is wanted by hand stays by hand."""
         known = await self._known([candidate.address for candidate in candidates])
         now = to_date(self._clock.wall_ms())
         writes: list[Upsert] = []
+        taken_over: list[Upsert] = []
         for candidate in {candidate.address: candidate for candidate in candidates}.values():
             before = known.get(candidate.address, {})
             if before.get("enabled"):
+                if source == "manual" and before.get("source") == "leaderboard":
+                    taken_over.append(_upsert(candidate.address, before, {"source": source, "updatedAt": now}, {}))
                 continue
             values = {
                 "ethAddress": candidate.address,
                 "enabled": True,
                 "source": source,
                 "score": candidate.score,
-                "tags": sorted({*before.get("tags", ()), *tags}),
+                "tags": sorted({*before.get("tags", ()), *tags, *candidate.tags}),
+                "tier": candidate.tier,
+                "leaderboard": candidate.standing,
+                "removedBy": None,
                 "mode": "live",
                 "updatedAt": now,
             }
-            on_insert = {"createdAt": now, "tier": None, "lastLookAt": None}
+            on_insert = {"createdAt": now, "lastLookAt": None}
             writes.append(_upsert(candidate.address, before, values, on_insert))
-        await self._write(writes)
+        await self._write([*writes, *taken_over])
         return len(writes)
 
-    async def disable(self, addresses: Sequence[str]) -> int:
-        """Stop following these; returns how many were followed. What was collected stays."""
+    async def disable(self, addresses: Sequence[str], *, by: str = "manual") -> int:
+        """Stop following these; returns how many were followed. What was collected stays.
+
+        ``by`` is who wants it: whom a person removed, the leaderboard does not bring back.
+        """
         known = await self._known(addresses)
         now = to_date(self._clock.wall_ms())
         writes = [
-            _upsert(address, before, {"enabled": False, "updatedAt": now}, {})
+            _upsert(address, before, {"enabled": False, "removedBy": by, "updatedAt": now}, {})
             for address, before in known.items()
             if before.get("enabled")
         ]
         await self._write(writes)
         return len(writes)
 
+    async def note_standings(self, candidates: Sequence[Candidate], *, managed_tags: str) -> None:
+        """Store score, tier and standing of traders who are followed; replaces their tags that begin so."""
+        known = await self._known([candidate.address for candidate in candidates])
+        writes: list[Upsert] = []
+        for candidate in candidates:
+            before = known.get(candidate.address, {})
+            own = [tag for tag in before.get("tags") or () if not tag.startswith(managed_tags)]
+            values: dict[str, Any] = {
+                "score": candidate.score,
+                "tier": candidate.tier,
+                "tags": sorted({*own, *candidate.tags}),
+                "leaderboard": candidate.standing,
+            }
+            if before.get("enabled") and any(before.get(name) != value for name, value in values.items()):
+                values["updatedAt"] = to_date(self._clock.wall_ms())
+                writes.append(_upsert(candidate.address, before, values, {}))
+        await self._write(writes)
+
     async def note_looks(self, looks: Mapping[str, int]) -> None:
         """Store when each trader was last seen (address -> ms)."""
         patches = [
             Patch(Collection.TRADERS, address, {"lastLookAt": to_date(seen_ms)}) for address, seen_ms in looks.items()
+        ]
+        await self._write(patches)
+
+    async def note_modes(self, modes: Mapping[str, tuple[str, float | None]]) -> None:
+        """Store how each trader is followed now: mode, and the seconds within which the next look comes."""
+        patches = [
+            Patch(Collection.TRADERS, address, {"mode": mode, "lookWithinS": within_s})
+            for address, (mode, within_s) in modes.items()
         ]
         await self._write(patches)
 
@@ -122,12 +167,16 @@ class Tracking:
         clock: Clock,
         on_change: OnChange,
         looks: Callable[[], Mapping[str, int]],
+        view: View = lambda _: None,
         poll_s: float = POLL_S,
     ) -> None:
         self._registry = registry
         self._clock = clock
         self._on_change = on_change
         self._looks = looks
+        self._view = view
+        self._noted_modes: dict[str, tuple[str, float | None]] = {}
+        self.profiles: Mapping[str, Profile] = {}
         self._poll_s = poll_s
         self._changing = asyncio.Lock()
         self._noted_looks: dict[str, int] = {}
@@ -146,12 +195,18 @@ class Tracking:
         await self.refresh()
         return removed
 
+    def view(self, address: str) -> Mapping[str, Any] | None:
+        """How this trader is followed now; see `Looks.view`."""
+        return self._view(address)
+
     async def refresh(self) -> None:
         """Look at the collection and pass on what changed."""
         if not self.is_active:
             return
         async with self._changing:
-            wanted = tuple(await self._registry.enabled())
+            documents = await self._registry.followed()
+            self.profiles = {document["ethAddress"]: profile_of(document) for document in documents}
+            wanted = tuple(document["ethAddress"] for document in documents)
             if wanted != self.addresses:
                 await self._on_change(wanted)
                 self.addresses = wanted
@@ -172,6 +227,11 @@ class Tracking:
         looks = {address: seen for address, seen in self._looks().items() if self._noted_looks.get(address) != seen}
         await self._registry.note_looks(looks)
         self._noted_looks.update(looks)
+        views = {address: self._view(address) for address in self.addresses}
+        modes = {address: (told["mode"], told["lookWithinS"]) for address, told in views.items() if told is not None}
+        changed = {address: mode for address, mode in modes.items() if self._noted_modes.get(address) != mode}
+        await self._registry.note_modes(changed)
+        self._noted_modes = modes
 
 
 async def seed(registry: TraderRegistry, configured: Sequence[str]) -> None:
@@ -182,28 +242,19 @@ async def seed(registry: TraderRegistry, configured: Sequence[str]) -> None:
         if document.get("source") == "settings" and document["enabled"] and document["ethAddress"] not in configured
     ]
     if configured and stale:
-        await registry.disable(stale)
+        await registry.disable(stale, by="settings")
         log.info("traders_no_longer_configured", addresses=stale)
     await registry.enable([Candidate(address) for address in configured], source="settings")
 
 
-async def discover_until_found(
-    registry: TraderRegistry, discover: Discover, count: int, stopping: asyncio.Event
-) -> None:
-    """With nobody to follow, take the top of the leaderboard; tries until it works or somebody is added."""
-    while not stopping.is_set():
-        try:
-            if await registry.enabled():
-                return
-            found = await discover(count)
-        except (VenueError, StoreError) as error:
-            log.warning("leaderboard_not_read", error=str(error), next_attempt_s=DISCOVERY_RETRY_S)
-        else:
-            await registry.enable(found, source="leaderboard")
-            log.info("traders_discovered", count=len(found), source="leaderboard")
-            return
-        if await _is_set_within(stopping, DISCOVERY_RETRY_S):
-            return
+def profile_of(document: Mapping[str, Any]) -> Profile:
+    """What speaks for a trader, as stored."""
+    tier, score = document.get("tier"), document.get("score")
+    return Profile(
+        manual=document.get("source") in _SOURCE_RANK,
+        tier=tier if isinstance(tier, int) else None,
+        score=float(score) if isinstance(score, int | float) else None,
+    )
 
 
 def _upsert(

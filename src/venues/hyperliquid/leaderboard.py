@@ -7,7 +7,6 @@ and account value is therefore optional, and a row that cannot be read is counte
 from __future__ import annotations
 
 import asyncio
-import heapq
 import math
 import random
 import re
@@ -17,12 +16,13 @@ from typing import Any
 
 import httpx
 import ijson
-from msgspec import Struct
 
 from src.models.clock import Clock
 from src.models.errors import VenueError, VenueRateLimitedError
+from src.models.filters import Filter
 from src.models.metrics import FRAMES_REJECTED, REST_REQUESTS, Metrics
 from src.venues.hyperliquid.answers import error_of_status, error_of_transport, new_client, read_bounded
+from src.venues.hyperliquid.ranking import LeaderboardRow, Ranking, WindowPerformance
 
 VENUE = "hyperliquid"
 MAX_FILE_BYTES = 256 * 1024 * 1024
@@ -42,26 +42,6 @@ _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _ERROR_BODY_BYTES = 64 * 1024
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 _ROWS_PATH = "leaderboardRows.item"
-
-
-class WindowPerformance(Struct, frozen=True, gc=False):
-    """Profit and loss in USD, return as a fraction (0.0939 = 9.39 %), volume in USD, over one window."""
-
-    pnl: float
-    roi: float
-    vlm: float
-
-
-class LeaderboardRow(Struct, frozen=True):
-    """One account; ``address`` is lower case. A window the file does not give is None."""
-
-    address: str
-    account_value: float
-    day: WindowPerformance | None = None
-    week: WindowPerformance | None = None
-    month: WindowPerformance | None = None
-    all_time: WindowPerformance | None = None
-    display_name: str | None = None
 
 
 async def stream_leaderboard(
@@ -122,40 +102,65 @@ async def top_traders(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     timeout_s: float = DOWNLOAD_TIMEOUT_S,
 ) -> list[LeaderboardRow]:
-    """The ``n`` best rows by `score`, best first; fewer when the file has fewer. Memory is bounded by ``n``.
+    """The ``n`` best rows by `src.venues.hyperliquid.ranking.score`, best first; fewer when the file has fewer.
+
+    Accounts worth less than ``min_account_value`` USD, or without volume in the last week (who does not trade gives
+    nothing to collect), come after all others, so a small file still gives ``n`` traders. Memory is bounded by ``n``.
+
+    Raises:
+        VenueError: every attempt failed, or the file held no usable row.
+    """
+    filters = (Filter("accountValue", ">=", min_account_value), Filter("week.vlm", ">", 0.0))
+    ranking = await read_ranking(
+        stats_url,
+        lambda: Ranking(n, filters=filters, admitted_only=False),
+        clock=clock,
+        metrics=metrics,
+        client=client,
+        proxy=proxy,
+        sleep=sleep,
+        timeout_s=timeout_s,
+    )
+    best = [ranked.row for ranked in ranking.best()]
+    if not best:
+        raise VenueError(f"{stats_url}/leaderboard holds no usable row; set HYPERLIQUID_TRADERS instead")
+    return best
+
+
+async def read_ranking(
+    stats_url: str,
+    begin: Callable[[], Ranking],
+    *,
+    clock: Clock,
+    metrics: Metrics,
+    client: httpx.AsyncClient | None = None,
+    proxy: str | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    timeout_s: float = DOWNLOAD_TIMEOUT_S,
+) -> Ranking:
+    """Let every row of the file pass by a ranking; ``begin`` makes one for each attempt.
 
     A download that fails in a way that may pass is started again, a few times.
 
     Raises:
-        VenueError: every attempt failed, or the file held no usable row.
+        VenueError: every attempt failed.
     """
     for attempt in range(1, ATTEMPTS + 1):
         rows = stream_leaderboard(
             stats_url, clock=clock, metrics=metrics, client=client, proxy=proxy, timeout_s=timeout_s
         )
+        ranking = begin()
         try:
-            best = await _best(rows, n, min_account_value)
+            async with aclosing(rows):
+                async for row in rows:
+                    ranking.take(row)
         except VenueError as error:
             if not error.retryable or attempt == ATTEMPTS:
                 raise
             await sleep(_retry_delay_s(error, attempt))
         else:
-            if not best:
-                raise VenueError(f"{stats_url}/leaderboard holds no usable row; set HYPERLIQUID_TRADERS instead")
-            return best
+            return ranking
     raise AssertionError("unreachable: the last attempt returns or raises")  # pragma: no cover
-
-
-def score(row: LeaderboardRow, *, min_account_value: float = MIN_ACCOUNT_VALUE) -> tuple[int, float]:
-    """How worth following an account is, as a sortable pair.
-
-    First whether it is worth its place at all: at least ``min_account_value`` USD, and volume within the last week
-    (who does not trade gives nothing to collect). Then the profit of the last month. Accounts that miss the first
-    part are ranked after all others, so a small file still gives ``n`` traders.
-    """
-    active = row.week is not None and row.week.vlm > 0
-    eligible = active and row.account_value >= min_account_value
-    return (int(eligible), row.month.pnl if row.month is not None else -math.inf)
 
 
 def read_row(item: object) -> LeaderboardRow | None:
@@ -177,24 +182,6 @@ def read_row(item: object) -> LeaderboardRow | None:
         all_time=windows.get("allTime"),
         display_name=name[:100] if isinstance(name, str) else None,
     )
-
-
-async def _best(rows: AsyncIterator[LeaderboardRow], n: int, min_account_value: float) -> list[LeaderboardRow]:
-    heap: list[tuple[tuple[int, float], str]] = []
-    kept: dict[str, LeaderboardRow] = {}
-    async for row in rows:
-        if row.address in kept or n <= 0:
-            continue
-        entry = (score(row, min_account_value=min_account_value), row.address)
-        if len(heap) < n:
-            heapq.heappush(heap, entry)
-        else:
-            dropped = heapq.heappushpop(heap, entry)
-            if dropped is entry:
-                continue
-            del kept[dropped[1]]
-        kept[row.address] = row
-    return [kept[address] for _, address in sorted(heap, reverse=True)]
 
 
 def _retry_delay_s(error: VenueError, attempt: int) -> float:
