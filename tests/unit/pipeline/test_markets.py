@@ -6,7 +6,8 @@ from src.models.changes import BookChange, FillSeen, TradeSeen
 from src.models.messages import Book, Data, Fill, Level, Trade
 from src.models.metrics import MESSAGES_OUTDATED, Metrics
 from src.models.streams import StreamKey
-from src.pipeline.diff import RECENT_IDS, Diff
+from src.pipeline.diff import Diff
+from src.pipeline.market_events import RECENT_IDS
 from tests.support.trader_states import TRADER
 
 
