@@ -4,50 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
+from fastapi import FastAPI
 from msgspec import Struct
 
 from src import __version__
 from src.api.app import create_app
 from src.api.server import serve
 from src.config import Settings
+from src.core import build_core
+from src.jobs.alpaca import AlpacaSource
 from src.jobs.candles import CandleJob
 from src.jobs.coverage import CoverageKeeper
-from src.jobs.hyperliquid import HyperliquidSource, Pace
+from src.jobs.futu import FutuSource
+from src.jobs.hyperliquid import Pace
 from src.jobs.instance import this_holder
 from src.jobs.lease import WriterLease
 from src.jobs.lease_rules import Holder
+from src.jobs.orderbooks import OrderBookJobs
+from src.jobs.outside_books import OutsideBooks
+from src.jobs.source import Source, Work
+from src.jobs.sources import Sources
 from src.jobs.status import ProgramStatus, RunState
-from src.jobs.tracking import Tracking, TraderRegistry, discover_until_found, seed
+from src.jobs.stockbit import StockbitSource, TradingHours
+from src.jobs.trade_gaps import TradeGaps
 from src.jobs.writer_role import EXIT_FENCED, WriterRole
+from src.live import LiveSide
 from src.logs import RepeatLimiter
 from src.models.changes import Change, TradeSeen
 from src.models.clock import Clock
-from src.models.errors import ConfigurationError, StoreError, StoreFatalError
-from src.models.messages import Gap, GapReason, Refusal
+from src.models.errors import StoreError, StoreFatalError
+from src.models.messages import Gap, GapReason
 from src.models.metrics import Metrics
-from src.models.streams import Subscription
-from src.models.writes import Collection
-from src.pipeline.buffer import Buffer
-from src.pipeline.diff import Diff, Kinds
+from src.models.streams import StreamKey
+from src.opening import JOURNAL_DIRECTORY, open_database, open_journal
 from src.pipeline.durability import Durability
-from src.pipeline.flush import Flusher
-from src.pipeline.hub import Hub
 from src.pipeline.journal import Journal
-from src.pipeline.pending import Pending
-from src.pipeline.pipeline import Pipeline
-from src.pipeline.restore import restore_holes, restore_traders, roll_forward
+from src.pipeline.restore import restore_holes, roll_forward
 from src.pipeline.superseded import SupersededSieve
 from src.pipeline.supervise import TaskDiedTooOftenError, supervise
 from src.stopping import Stop
 from src.store.base import ServerFacts, Store
-from src.store.embedded import EmbeddedServer, open_embedded
-from src.store.lockfile import DataDirectoryLock
-from src.store.mongo import MongoStore
+from src.store.embedded import EmbeddedServer
+from src.traders import TraderSide
 from src.venues.clock import SystemClock
+from src.venues.idx.calendar import IdxCalendar
+from src.venues.idx.holidays import load_holidays
 
 log = structlog.get_logger(__name__)
 
@@ -57,9 +63,7 @@ TASKS_STOP_S = 5.0
 STORE_RETRY_S = 2.0
 STORE_WAIT_TOLD_EVERY_S = 30.0
 LAST_CANDLES_S = 2.0
-FLUSH_BEFORE_RESTORE_S = 10.0
 LAST_TRY_S = 5.0
-JOURNAL_DIRECTORY = "journal"
 HTTP_STOP_S = 2.0
 EMBEDDED_STOP_S = 6.0
 """Set aside for the embedded server's own clean stop."""
@@ -71,122 +75,13 @@ EXIT_OK = 0
 EXIT_UNSTORED = 1
 
 
-class Core(Struct, frozen=True):
-    """The parts of the pipeline, wired to each other."""
-
-    buffer: Buffer
-    diff: Diff
-    hub: Hub
-    pending: Pending
-    flusher: Flusher
-    pipeline: Pipeline
-
-
-def build_core(
-    settings: Settings,
-    *,
-    store: Store,
-    metrics: Metrics,
-    clock: Clock,
-    journal: Journal | None = None,
-    gate: Callable[[], bool] | None = None,
-) -> Core:
-    """Buffer, diff, hub, pending, flush and the pipeline over them; ``gate`` as in `Flusher`."""
-    buffer = Buffer(settings.trader_ws_message_buffer_size, metrics=metrics)
-    kinds = Kinds(orders=settings.trader_orders_ws_enabled, positions=settings.trader_positions_ws_enabled)
-    diff = Diff(metrics=metrics, kinds=kinds)
-    hub = Hub(metrics=metrics)
-    pending = Pending(settings.pending_writes_limit, clock=clock, metrics=metrics, journal=journal)
-    flusher = Flusher(
-        store=store,
-        pending=pending,
-        metrics=metrics,
-        clock=clock,
-        interval_s=settings.trader_orders_ws_flush_interval,
-        gate=gate,
-    )
-    pipeline = Pipeline(
-        buffer=buffer,
-        diff=diff,
-        hub=hub,
-        pending=pending,
-        flusher=flusher,
-        metrics=metrics,
-        clock=clock,
-        drain_interval_s=settings.diff_interval,
-    )
-    return Core(buffer, diff, hub, pending, flusher, pipeline)
-
-
-@asynccontextmanager
-async def open_database(
-    settings: Settings, *, shared: bool
-) -> AsyncIterator[tuple[MongoStore, EmbeddedServer | None]]:
-    """The store the settings ask for, not prepared yet; an embedded server lives as long as the block.
-
-    Args:
-        settings: where to write.
-        shared: join the embedded server of a running program instead of insisting on the data directory.
-
-    Raises:
-        DataDirectoryBusyError: another program runs on this data directory (and ``shared`` is False).
-        EmbeddedServerError: there is no mongod for this machine, or it does not start.
-    """
-    keep_days = {
-        Collection.ORDERBOOK_SNAPSHOTS: settings.orderbook_snapshot_days,
-        Collection.DEAD_LETTERS: settings.dead_letter_days,
-    }
-    async with AsyncExitStack() as stack:
-        embedded: EmbeddedServer | None = None
-        uri = settings.mongodb_uri.get_secret_value()
-        if not uri:
-            embedded = await stack.enter_async_context(
-                open_embedded(settings.data_dir, cache_gib=settings.mongodb_cache_gb, shared=shared)
-            )
-            uri = embedded.uri
-        elif not shared:
-            stack.enter_context(DataDirectoryLock(settings.data_dir))
-        store = MongoStore(uri, settings.mongodb_database, timeout_s=settings.mongodb_timeout_s, keep_days=keep_days)
-        stack.push_async_callback(store.close)
-        yield store, embedded
-
-
-@contextmanager
-def open_journal(settings: Settings) -> Iterator[Journal | None]:
-    """The journal below ``DATA_DIR``, None when it is switched off. The data directory must be locked already.
-
-    Raises:
-        ConfigurationError: it cannot be opened.
-    """
-    if not settings.journal_enabled:
-        yield None
-        return
-    directory = settings.data_dir / JOURNAL_DIRECTORY
-    journal = Journal(
-        directory, limit_bytes=settings.journal_limit_mb * 1024 * 1024, sync_always=settings.journal_fsync_s == 0
-    )
-    try:
-        journal.open()
-    except OSError as error:
-        raise ConfigurationError(
-            f"the journal in {directory} cannot be used: {error}; free space there, make it writable, "
-            "or set JOURNAL_ENABLED=false"
-        ) from error
-    try:
-        yield journal
-    finally:
-        try:
-            journal.close()
-        except OSError as error:
-            log.error("journal_not_closed", error=str(error))  # noqa: TRY400 - no trace needed
-
-
 class Start(Struct, frozen=True):
-    """What a person wants to know when the program has started: where to look, where it stores, whom it follows."""
+    """What a person wants to know when the program has started: where to look, where it stores, what it collects."""
 
     url: str
     facts: ServerFacts
     followed: int
+    collecting: tuple[str, ...] = ()
 
 
 class Collector:
@@ -203,7 +98,24 @@ class Collector:
         pace: Pace | None = None,
         journal: Journal | None = None,
         holder: Holder | None = None,
+        hours: TradingHours | None = None,
     ) -> None:
+        """Wire the parts; nothing is opened yet.
+
+        Args:
+            settings: what to do.
+            store: where to, not prepared yet.
+            stop: ends the run.
+            clock: for everything.
+            metrics: for everything.
+            pace: waiting times of Hyperliquid other than the usual ones.
+            journal: open; None = changes wait in memory.
+            holder: who we are to other collectors on the database.
+            hours: of a simulated exchange; None = those of IDX.
+
+        Raises:
+            ConfigurationError: the holidays file is not understood.
+        """
         self._settings = settings
         self._journal = journal
         self._store = store
@@ -222,65 +134,87 @@ class Collector:
         self._core = build_core(
             settings, store=store, metrics=metrics, clock=clock, journal=journal, gate=self._role.may_write
         )
-        self._hyperliquid = (
-            HyperliquidSource(settings, sink=self._core.pipeline, clock=clock, metrics=metrics, pace=pace)
+        self._calendar = IdxCalendar(load_holidays(settings.idx_holidays_file))
+        self._traders = (
+            TraderSide(
+                settings,
+                store=store,
+                core=self._core,
+                note=self._note_streams,
+                may_write=self._role.may_write,
+                clock=clock,
+                metrics=metrics,
+                pace=pace,
+            )
             if settings.hyperliquid_enabled
             else None
         )
-        self._coverage = (
-            None
-            if self._hyperliquid is None
-            else CoverageKeeper(
-                settings,
-                store=store,
-                source=self._hyperliquid,
-                diff=self._core.diff,
-                pipeline=self._core.pipeline,
-                hub=self._core.hub,
-                clock=clock,
-                metrics=metrics,
-                version=__version__,
-            )
+        self._stockbit = StockbitSource(
+            settings, sink=self._core.pipeline, hours=hours or self._calendar, clock=clock, metrics=metrics
         )
-        self._candles = CandleJob(store, clock, metrics=metrics)
-        self._died = False
-        self._registry = TraderRegistry(store, clock, metrics)
-        self._tracking = Tracking(self._registry, clock=clock, on_change=self._follow, looks=self._core.diff.looks)
-        self._tracking.is_active = False  # until nobody else writes: what is restored before would be outdated
-        self.status = ProgramStatus(
-            state=self._state,
-            pipeline=self._core.pipeline,
-            flusher=self._core.flusher,
+        self._alpaca = AlpacaSource(settings, sink=self._core.pipeline, clock=clock, metrics=metrics)
+        self.sources = Sources(self._make_sources())
+        self._stock_gaps = TradeGaps(
+            store,
+            self._alpaca.past,
+            clock,
+            metrics,
+            publish=self._core.hub.publish,
+            delay_ms=self._alpaca.delay_ms,
+        )
+        self._coverage = CoverageKeeper(
+            store=store,
+            streams=self.sources.streams,
             diff=self._core.diff,
-            journal=journal,
-            source=self._hyperliquid,
-            metrics=metrics,
+            pipeline=self._core.pipeline,
+            data_dir=settings.data_dir,
             clock=clock,
             version=__version__,
         )
-        self._core.pipeline.on_refused = self._on_refused
+        self._candles = CandleJob(store, clock, metrics=metrics)
+        self._died = False
+        self._live = LiveSide(
+            settings,
+            sources=tuple(self.sources),
+            hub=self._core.hub,
+            pipeline=self._core.pipeline,
+            clock=clock,
+            metrics=metrics,
+            is_collecting=self._is_collecting,
+        )
+        self._orderbooks = OrderBookJobs(
+            settings,
+            store=store,
+            hub=self._core.hub,
+            upstream=self._live.live,
+            sources=self.sources,
+            calendar=self._calendar,
+            clock=clock,
+            metrics=metrics,
+        )
+        self.status = self._make_status()
+        if self._traders is not None:
+            self._core.pipeline.on_refused = self._traders.on_refused
         self._core.hub.listen("candles", self._touch_candles)
+        if not self._alpaca.off:
+            self._core.hub.listen("stock gaps", self._stock_gaps.heard)
         stop.unstored = lambda: len(self._core.pending)
 
     async def run(self, announce: Callable[[Start], None]) -> int:
         """Collect until the stop; returns the exit code."""
         settings = self._settings
-        app = create_app(
-            status=self.status,
-            store=self._store,
-            metrics=self._metrics,
-            traders=self._tracking if settings.trader_ws_enabled and self._hyperliquid else None,
-            token=settings.api_token,
-            allowed_origins=settings.allowed_origins,
-            clock=self._clock,
-            version=__version__,
+        serving = serve(
+            self._make_http(),
+            settings.http_host,
+            settings.http_port,
+            stop_timeout_s=HTTP_STOP_S,
+            socket_of=self._live.socket_of,
         )
-        serving = serve(app, settings.http_host, settings.http_port, stop_timeout_s=HTTP_STOP_S)
-        async with serving as address, self._role.kept():
+        async with serving as address, self._live.kept(self._stop_because_of), self._role.kept():
             facts = await self._prepare_store(address)
             if facts is None:
                 return self._exit_code(0)
-            announce(Start(address, facts, len(self._tracking.addresses)))
+            announce(Start(address, facts, self._followed(), tuple(one.venue for one in self.sources.collecting)))
             self._state.phase = "running"
             async with self._mongod_kept_alive():
                 await self._run_tasks()
@@ -308,9 +242,9 @@ class Collector:
                 await self._store_journal()
                 await roll_forward(self._store)
                 await restore_holes(self._store, self._core.diff)
-                await self._first_traders()
-                if self._coverage is not None:
-                    await self._coverage.note_start()
+                if self._traders is not None:
+                    await self._traders.restore()
+                await self._coverage.note_start()
             except StoreFatalError:
                 raise
             except StoreError as error:
@@ -325,8 +259,10 @@ class Collector:
 
     async def _become_writer(self) -> bool:
         """Wait until no other collector writes to this database; False when stopped meanwhile."""
-        self._tracking.is_active = await self._role.become_writer()
-        return self._tracking.is_active
+        may_write = await self._role.become_writer()
+        if self._traders is not None:
+            self._traders.tracking.is_active = may_write
+        return may_write
 
     async def _store_journal(self) -> None:
         """Store what an earlier run left in the journal before anything is read back.
@@ -345,15 +281,10 @@ class Collector:
                 raise StoreError(outage.error if outage else core.pending.journal_error or "not stored")
         core.flusher.sieve = None
 
-    async def _first_traders(self) -> None:
-        if self._settings.trader_ws_enabled:
-            await seed(self._registry, self._settings.hyperliquid_traders)
-            await self._tracking.refresh()
-
     async def _run_tasks(self) -> None:
         """Run every supervised task until the stop, or until one of them has died too often."""
-        if self._hyperliquid is not None:
-            self._hyperliquid.follow(self._hyperliquid.followed)
+        if self._traders is not None:
+            self._traders.begin()
         tasks: list[asyncio.Task[None]] = []
         try:
             async with asyncio.TaskGroup() as group:
@@ -366,6 +297,7 @@ class Collector:
         except* TaskDiedTooOftenError as errors:
             self._stop_because_of(errors.exceptions[0])
             self._begin_stop()
+            await self.sources.close()  # their tasks were cancelled, which does not let go of everything
 
     def _begin_stop(self) -> None:
         self._state.phase = "stopping"
@@ -396,9 +328,9 @@ class Collector:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._stop_because_of(error)
 
-    def _works(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
+    def _works(self) -> Sequence[Work]:
         stopping, core, settings = self._stop.event, self._core, self._settings
-        works: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+        works: list[Work] = [
             ("flush", lambda: core.flusher.run(stopping)),
             ("drain", lambda: core.pipeline.run_drain(stopping)),
             ("candles", lambda: self._candles.run(stopping)),
@@ -406,38 +338,37 @@ class Collector:
         if self._journal is not None:
             durability = Durability(self._journal, metrics=self._metrics, interval_s=settings.journal_fsync_s)
             works.append(("journal", lambda: durability.run(stopping)))
-        if self._hyperliquid is not None:
-            works.append(("hyperliquid", self._hyperliquid.pool.run))
-        if self._coverage is not None:
-            works.extend(self._coverage.works(stopping))
-        if self._hyperliquid is not None and settings.trader_ws_enabled:
-            works.append(("traders", lambda: self._tracking.run(stopping)))
-            works.append(("leaderboard", lambda: self._discover(stopping)))
+        works.extend(self.sources.works(stopping))
+        works.extend(self._coverage.works(stopping))
+        works.extend(self._orderbooks.works(stopping))
+        if not self._alpaca.off:
+            works.append(("stock gaps", lambda: self._stock_gaps.run(stopping)))
+        if self._traders is not None:
+            works.extend(self._traders.works(stopping))
         if settings.status_line_interval > 0 and sys.stdout.isatty():
             works.append(("status line", lambda: self._print_status(stopping)))
         return works
 
     async def _stop_collecting(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """Close the connections, let tasks end, cancel what does not."""
-        if self._hyperliquid is not None:
-            streams = self._hyperliquid.streams()
-            await self._hyperliquid.pool.close()
-            if not self._role.is_lost:  # else another collector sees them
-                self._core.pipeline.gap(Gap(streams, GapReason.PROCESS_DOWN, self._clock.wall_ms()))
+        streams = self.sources.streams()
+        await self.sources.close()
+        if streams and not self._role.is_lost:  # else another collector sees them
+            self._core.pipeline.gap(Gap(streams, GapReason.PROCESS_DOWN, self._clock.wall_ms()))
         _, late = await asyncio.wait(tasks, timeout=TASKS_STOP_S)
         for task in late:
             task.cancel()
 
     async def _finish(self) -> int:
         """Store what is pending within what is left of the stop's time; returns what could not be stored."""
+        self._core.pipeline.drain()
+        await self._orderbooks.finish(stored=not self._role.is_lost)
         reserve_s = HTTP_STOP_S + (EMBEDDED_STOP_S if self._stop.embedded is not None else 0.0)
         timeout_s = max(1.0, self._stop.time_left_s() - reserve_s)
         if self._journal is not None and self._core.flusher.outage is not None:
             timeout_s = min(timeout_s, LAST_TRY_S)  # nothing is lost by leaving
         fenced = self._role.is_lost
         left = await self._core.pipeline.finish(0.0 if fenced else timeout_s)
-        if self._coverage is not None:
-            await self._coverage.close()
         if not left and not fenced:
             await self._last_candles()
         self._say_goodbye(left)
@@ -466,46 +397,72 @@ class Collector:
         except (StoreError, TimeoutError) as error:
             log.info("last_candles_left_to_next_start", error=str(error))
 
-    # -- traders ---------------------------------------------------------------------------------------------------
+    # -- parts -----------------------------------------------------------------------------------------------------
 
-    async def _follow(self, wanted: Sequence[str]) -> None:
-        """Follow exactly these traders: what is stored of new ones is loaded before their first message."""
-        if self._hyperliquid is None:
-            return
-        before = set(self._hyperliquid.followed)
-        added, removed = [address for address in wanted if address not in before], before - set(wanted)
-        if added:
-            await self._flush_before_restore()
-        await restore_traders(self._store, self._core.diff, added, self._clock.wall_ms())
-        if self._coverage is not None:
-            await self._coverage.note_followed(wanted)
-        self._hyperliquid.follow(wanted)
-        self._core.pipeline.drain()
-        for address in removed:
-            self._core.diff.forget(address)
-        log.info("traders_followed", count=len(wanted), added=len(added), removed=len(removed))
+    def _make_sources(self) -> list[Source]:
+        """All venues; those without credentials are off, and say so."""
+        settings, sink, clock, metrics = self._settings, self._core.pipeline, self._clock, self._metrics
+        return [
+            *([] if self._traders is None else [self._traders.source]),
+            self._alpaca,
+            FutuSource(settings, sink=sink, clock=clock, metrics=metrics),
+            self._stockbit,
+        ]
 
-    async def _flush_before_restore(self) -> None:
-        """What is pending of a trader who comes back has to be stored before it is read.
+    def _make_status(self) -> ProgramStatus:
+        traders, orderbooks, live = self._traders, self._orderbooks, self._live
+        sections: dict[str, Callable[[], Any]] = {"gateway": live.stats, "csv": orderbooks.csv_stats}
+        if traders is not None:
+            sections |= {"rest": traders.rest_status, "backfill": traders.backfill_status}
+        return ProgramStatus(
+            state=self._state,
+            pipeline=self._core.pipeline,
+            flusher=self._core.flusher,
+            diff=self._core.diff,
+            journal=self._journal,
+            sources=self.sources,
+            followed=self._followed,
+            sections=sections,
+            checks=orderbooks.checks,
+            redis=live.redis_state,
+            metrics=self._metrics,
+            clock=self._clock,
+            version=__version__,
+        )
 
-        Raises:
-            StoreError: MongoDB does not take it now; the next look at the traders tries again.
-        """
-        self._core.pipeline.drain()
-        try:
-            await asyncio.wait_for(self._core.flusher.drain(), FLUSH_BEFORE_RESTORE_S)
-        except TimeoutError as error:
-            raise StoreError("changes of before could not be stored in time") from error
+    def _make_http(self) -> FastAPI:
+        settings, stockbit = self._settings, self._stockbit
+        follows = self._traders is not None and settings.trader_ws_enabled
+        books = OutsideBooks(
+            sink=self._core.pipeline,
+            audience=self._live,
+            collected={source.venue for source in self.sources.collecting},
+            is_collecting=self._is_collecting,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        return create_app(
+            status=self.status,
+            store=self._store,
+            metrics=self._metrics,
+            traders=self._traders.tracking if self._traders is not None and follows else None,
+            streams=self._orderbooks.sessions,
+            books=books,
+            stockbit=stockbit if stockbit.enabled else None,
+            token=settings.api_token,
+            allowed_origins=settings.allowed_origins,
+            clock=self._clock,
+            version=__version__,
+        )
 
-    def _on_refused(self, refusal: Refusal, failed: tuple[Subscription, ...]) -> None:
-        if self._hyperliquid is not None and self._hyperliquid.on_refused(refusal, failed):
-            self._core.pipeline.replaced(self._hyperliquid.replaced_streams())
+    def _followed(self) -> int:
+        return 0 if self._traders is None else len(self._traders.tracking.addresses)
 
-    async def _discover(self, stopping: asyncio.Event) -> None:
-        assert self._hyperliquid is not None
-        count = self._settings.hyperliquid_max_users
-        await discover_until_found(self._registry, self._hyperliquid.discover, count, stopping)
-        await self._tracking.refresh()
+    def _is_collecting(self) -> bool:
+        return self._state.phase == "running"
+
+    async def _note_streams(self, streams: Sequence[StreamKey]) -> None:
+        await self._coverage.note(streams)
 
     # -- listeners -------------------------------------------------------------------------------------------------
 
@@ -520,8 +477,15 @@ class Collector:
             sys.stdout.flush()
 
 
-async def run_collector(settings: Settings, *, announce: Callable[[Start], None]) -> int:
+async def run_collector(
+    settings: Settings, *, announce: Callable[[Start], None], hours: TradingHours | None = None
+) -> int:
     """Run the program until SIGINT or SIGTERM; returns the exit code.
+
+    Args:
+        settings: what to do.
+        announce: told when it collects.
+        hours: of a simulated exchange, see `Collector`.
 
     Raises:
         CollectorError: it could not start; the text says what to do.
@@ -543,6 +507,7 @@ async def run_collector(settings: Settings, *, announce: Callable[[Start], None]
                     metrics=Metrics(),
                     journal=journal,
                     holder=this_holder(settings.data_dir),
+                    hours=hours,
                 )
                 return await collector.run(announce)
     except asyncio.CancelledError:

@@ -12,12 +12,18 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from src.models.filters import Filter
+from src.models.market_symbols import canonical
 
 ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 MAIN_COIN = re.compile(r"k?[A-Z0-9]{1,20}")
 OTHER_COIN = re.compile(r"@\d{1,6}|#\d{1,9}|[A-Z0-9]{1,20}/[A-Z0-9]{1,20}|[a-z0-9]{1,16}:[A-Za-z0-9]{1,30}")
+STOCK = re.compile(r"[A-Z]{1,8}([./-][A-Z]{1,4})?")
+ALPACA_CHANNELS = ("trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses")
 DEX = re.compile(r"[a-z0-9]{1,16}")
+TICKER = re.compile(r"[A-Z0-9][A-Z0-9.-]{0,23}")
 DATABASE = re.compile(r"[A-Za-z0-9_-]{1,63}")
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
 HIGHEST_PORT = 65_535
@@ -122,11 +128,37 @@ def _egress(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     for secret in secrets:
         if secret.get_secret_value() != "direct":
             _split_url(secret.get_secret_value(), ("http", "https"))
-    if len(secrets) != 1:
-        raise ValueError(
-            "write exactly one of 'direct' or a proxy URL; several egress addresses are not available yet"
-        )
+    if not secrets:
+        raise ValueError("write 'direct', proxy URLs, or both")
+    if len({secret.get_secret_value() for secret in secrets}) < len(secrets):
+        raise ValueError("names one way twice; each address has its limits once")
     return secrets
+
+
+def _ticker(text: str) -> str:
+    if not TICKER.fullmatch(text.upper()):
+        raise ValueError(f"'{text[:60]}' is not a ticker; write BBCA")
+    return text.upper()
+
+
+def _stock(text: str) -> str:
+    symbol = text.upper()
+    if symbol != "*" and not STOCK.fullmatch(symbol):
+        raise ValueError(f"'{text[:60]}' is not a US stock; write AAPL, BRK.B, or * for all")
+    return symbol
+
+
+def _alpaca_channel(text: str) -> str:
+    known = {name.lower(): name for name in ALPACA_CHANNELS}
+    if text.lower() not in known:
+        raise ValueError(f"'{text[:60]}' is not a channel; write some of {', '.join(ALPACA_CHANNELS)}")
+    return known[text.lower()]
+
+
+def _proxy(secret: SecretStr) -> SecretStr:
+    if secret.get_secret_value():
+        _split_url(secret.get_secret_value(), ("http", "https"))
+    return secret
 
 
 def _mongodb_uri(secret: SecretStr) -> SecretStr:
@@ -137,6 +169,12 @@ def _mongodb_uri(secret: SecretStr) -> SecretStr:
         raise ValueError("must begin with mongodb:// or mongodb+srv://; leave it empty for the embedded server")
     if not text.split("://", 1)[1].rsplit("@", 1)[-1].split("/")[0]:
         raise ValueError("names no host; write mongodb://host:27017")
+    return secret
+
+
+def _redis_url(secret: SecretStr) -> SecretStr:
+    if secret.get_secret_value():
+        _split_url(secret.get_secret_value(), ("redis", "rediss"))
     return secret
 
 
@@ -158,13 +196,35 @@ def _host(text: str) -> str:
     return text
 
 
+def _optional_host(text: str) -> str:
+    return _host(text) if text else text
+
+
 def _directory(path: Path) -> Path:
     if not str(path).strip() or path == Path():
         raise ValueError("name a directory")
-    path = path.expanduser()
+    path = _expanded(path)
     if path.exists() and not path.is_dir():
         raise ValueError("is a file; name a directory, it is created when missing")
     return path
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("begins with the home directory of a user who is not known here; write it out") from None
+
+
+def _file(path: Path) -> Path:
+    path = _expanded(path)
+    if path.is_dir():
+        raise ValueError("is a directory; name a file, or leave it empty")
+    return path
+
+
+def _empty_as_none(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
 
 
 def _journal_sync(text: str) -> str:
@@ -186,14 +246,24 @@ def _comma_list(check: Callable[[str], str]) -> tuple[BeforeValidator, AfterVali
 Addresses = Annotated[tuple[str, ...], *_comma_list(_address)]
 Coins = Annotated[tuple[str, ...], *_comma_list(_coin)]
 Dexes = Annotated[tuple[str, ...], *_comma_list(_dex)]
+Tickers = Annotated[tuple[str, ...], *_comma_list(_ticker)]
+Stocks = Annotated[tuple[str, ...], *_comma_list(_stock)]
+AlpacaChannels = Annotated[tuple[str, ...], *_comma_list(_alpaca_channel), Field(min_length=1)]
+Proxy = Annotated[SecretStr, AfterValidator(_proxy)]
 Origins = Annotated[tuple[str, ...], *_comma_list(_origin)]
+Filters = Annotated[tuple[str, ...], *_comma_list(lambda text: str(Filter.parse(text)))]
 Egress = Annotated[tuple[SecretStr, ...], BeforeValidator(split_list), AfterValidator(_egress)]
 DatabaseName = Annotated[str, AfterValidator(_database)]
 WebSocketUrl = Annotated[str, AfterValidator(_url("wss", "ws"))]
 HttpUrl = Annotated[str, AfterValidator(_url("https", "http"))]
 MongoUri = Annotated[SecretStr, AfterValidator(_mongodb_uri)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 Host = Annotated[str, AfterValidator(_host)]
+OptionalHost = Annotated[str, AfterValidator(_optional_host)]
+Shares = Annotated[tuple[str, ...], *_comma_list(canonical)]
 Directory = Annotated[Path, AfterValidator(_directory)]
+OptionalDirectory = Annotated[Annotated[Path, AfterValidator(_directory)] | None, BeforeValidator(_empty_as_none)]
+OptionalFile = Annotated[Annotated[Path, AfterValidator(_file)] | None, BeforeValidator(_empty_as_none)]
 LowerCase = BeforeValidator(_lower)
 JournalSync = Annotated[str, LowerCase, AfterValidator(_journal_sync)]

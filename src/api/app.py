@@ -8,9 +8,13 @@ from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import SecretStr
 
-from src.api import coverage, health, market, orders, pages, positions, stats
+from src.api import broadcast, coverage, health, market, orders, pages, positions, stats
 from src.api import metrics as metrics_routes
+from src.api import stockbit as stockbit_routes
+from src.api import streams as stream_routes
 from src.api import traders as traders_routes
+from src.api.gateway import assets
+from src.api.live import BookIntake
 from src.api.models import one_value_each
 from src.api.parts import Parts
 from src.api.reading import Reader
@@ -18,7 +22,7 @@ from src.api.responses import install_error_handlers
 from src.api.security import BodyLimit, HostCheck, SecurityHeaders
 from src.models.clock import Clock
 from src.models.metrics import Metrics
-from src.models.status import StatusSource, TraderControl
+from src.models.status import StatusSource, StreamControl, TokenControl, TraderControl
 from src.store.base import Store
 
 TITLE = "Market collector"
@@ -40,6 +44,9 @@ def create_app(
     clock: Clock,
     version: str,
     read_timeout_s: float = 5.0,
+    streams: StreamControl | None = None,
+    books: BookIntake | None = None,
+    stockbit: TokenControl | None = None,
 ) -> FastAPI:
     """Build the application; it starts nothing and owns none of what it is given.
 
@@ -53,6 +60,9 @@ def create_app(
         clock: the time shown on the status page.
         version: of the program.
         read_timeout_s: after this many seconds a read of the store is answered with 503.
+        streams: order-book sessions; None = this process holds none.
+        books: takes order books from outside; None = this process takes none.
+        stockbit: takes tokens of the Stockbit account; None = this process does not collect from there.
     """
     app = FastAPI(
         title=TITLE,
@@ -79,10 +89,13 @@ def create_app(
         allowed_origins=tuple(allowed_origins),
         clock=clock,
         version=version,
+        streams=streams,
+        books=books,
+        stockbit=stockbit,
     )
-    for open_part in (pages, health, stats, metrics_routes):
+    for open_part in (pages, assets, health, stats, metrics_routes):
         app.include_router(open_part.router)
-    for part in (traders_routes, orders, positions, market, coverage):
+    for part in (traders_routes, orders, positions, stream_routes, market, coverage, broadcast, stockbit_routes):
         app.include_router(part.router, dependencies=[Depends(one_value_each)])
     install_error_handlers(app)
     _add_middleware(app, allowed_origins, check_host=not (token and token.get_secret_value()))

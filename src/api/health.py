@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from src.api.parts import PartsOf
 from src.api.responses import json_response
+from src.models.status import Health
 
 router = APIRouter(tags=["health"])
 
@@ -28,6 +29,9 @@ class HealthBody(BaseModel):
     ready: bool
     version: str
     checks: list[CheckBody]
+    uptime_s: float | None = None
+    redis: Literal["ok", "down", "connecting", "off"] | None = Field(None, description="what processes share data by")
+    feed_connected: bool | None = Field(None, description="whether any venue can be heard")
 
 
 class LiveBody(BaseModel):
@@ -40,8 +44,7 @@ class LiveBody(BaseModel):
 async def health(parts: PartsOf) -> Response:
     """One look for a person: 200 when ok or degraded, 503 when down. Asks neither MongoDB nor a venue."""
     state = parts.status.health()
-    body = {"status": state.status, "ready": state.ready, "version": parts.version, "checks": state.checks}
-    return json_response(body, status=503 if state.status == "down" else 200)
+    return json_response(_body(state, parts.version), status=503 if state.status == "down" else 200)
 
 
 @router.get("/health/live", response_model=LiveBody)
@@ -54,5 +57,14 @@ async def live() -> Response:
 async def ready(parts: PartsOf) -> Response:
     """200 when the program is set up and collecting, else 503 with what is missing."""
     state = parts.status.health()
-    body = {"status": state.status, "ready": state.ready, "version": parts.version, "checks": state.checks}
-    return json_response(body, status=200 if state.ready else 503)
+    return json_response(_body(state, parts.version), status=200 if state.ready else 503)
+
+
+def _body(state: Health, version: str) -> dict[str, Any]:
+    return {
+        "status": state.status,
+        "ready": state.ready,
+        "version": version,
+        "checks": state.checks,
+        **state.facts,
+    }

@@ -21,6 +21,7 @@ from src.api.models import (
 )
 from src.api.parts import Parts, PartsOf
 from src.api.responses import json_response, page_response, problems
+from src.models.symbols import native_symbol
 from src.models.writes import Collection
 from src.store.base import Query as StoreQuery
 
@@ -41,8 +42,9 @@ async def list_candles(parts: PartsOf, query: Annotated[CandleQuery, Query()]) -
 
 @router.get("/orderbook/{venue}/{symbol:path}", response_model=BookDocument, responses=problems(404, 422, 503))
 async def show_book(parts: PartsOf, venue: Venue, symbol: Symbol, _: Annotated[NoQuery, Query()]) -> Response:
-    """The latest order book of one symbol; symbols may contain '/' and ':'."""
-    book = await parts.reader.first(Collection.ORDERBOOKS, {"venue": venue, "symbol": symbol})
+    """The latest order book of one symbol, in the venue's spelling or another; symbols may contain '/' and ':'."""
+    native = native_symbol(venue, symbol)
+    book = await parts.reader.first(Collection.ORDERBOOKS, {"venue": venue, "symbol": native})
     if book is None:
         raise HTTPException(404, f"no order book of {symbol} at {venue} has been collected; /stats lists the streams")
     return json_response(book)

@@ -128,7 +128,7 @@ class OrderQuery(TimeRangeQuery):
 
     ethAddress: Address | None = None  # noqa: N815 - the stored field's name
     coin: Symbol | None = None
-    status: Literal["open", "closed"] | None = None
+    status: Literal["open", "closed", "untracked"] | None = None
 
 
 class PositionQuery(TimeRangeQuery):
@@ -137,7 +137,7 @@ class PositionQuery(TimeRangeQuery):
     ethAddress: Address | None = None  # noqa: N815
     coin: Symbol | None = None
     dex: Dex | None = None
-    status: Literal["open", "closed"] | None = None
+    status: Literal["open", "closed", "untracked"] | None = None
 
 
 class TradeQuery(TimeRangeQuery):
@@ -233,8 +233,8 @@ class OrderDocument(Document):
     limitPx: float | None  # noqa: N815
     sz: float | None = Field(description="remaining size")
     origSz: float | None  # noqa: N815
-    status: Literal["open", "closed"]
-    action: Literal["new", "updated", "closed"]
+    status: Literal["open", "closed", "untracked"]
+    action: Literal["new", "updated", "closed", "untracked"]
     revision: int
     timestamp: datetime | None = Field(description="when the exchange accepted it")
 
@@ -261,7 +261,7 @@ class PositionDocument(Document):
     coin: str
     szi: float
     side: Literal["long", "short"]
-    status: Literal["open", "closed"]
+    status: Literal["open", "closed", "untracked"]
     revision: int
 
 
@@ -329,12 +329,23 @@ class BookDocument(Document):
     timestamp: datetime
 
 
+class TraderNow(BaseModel):
+    """How a trader is followed at this moment; null where this process does not follow him."""
+
+    mode: Literal["live", "rotation", "poll"]
+    lastLookAgeS: float | None = Field(description="seconds since the last whole look")  # noqa: N815
+    lookWithinS: float | None = Field(description="a look can be this old at most; 0 = live, null = no bound")  # noqa: N815
+    late: bool = Field(description="not looked at within that time")
+    changesPerHour: float = Field(description="order and position changes per hour, lately")  # noqa: N815
+
+
 class TraderDocument(Document):
     """A followed trader."""
 
     ethAddress: str  # noqa: N815
     enabled: bool
     source: str
+    now: TraderNow | None = None
 
 
 Item = TypeVar("Item", bound=Document)

@@ -1,4 +1,4 @@
-"""The pages for people: a status page and the API's documentation. Neither loads anything from elsewhere."""
+"""The pages for people: status, order books and the API's documentation. None loads anything from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
 STATUS_PAGE = Path(__file__).with_name("status.html")
+ORDERBOOK_PAGE = Path(__file__).with_name("orderbook.html")
 # The wheel carries Swagger UI 5, which understands the OpenAPI 3.1 that FastAPI writes.
 SWAGGER_FILES = Path(fastapi_offline.__file__).parent / "static"
 CACHED = {"cache-control": "max-age=86400"}
@@ -37,8 +38,13 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 async def status_page() -> HTMLResponse:
     """What is collected and how fresh it is; refreshes itself from /stats and /health."""
-    text, policy = _status_page()
-    return HTMLResponse(text, headers={"content-security-policy": policy, "cache-control": "no-cache"})
+    return _page(STATUS_PAGE)
+
+
+@router.get("/orderbook")
+async def orderbook_page() -> HTMLResponse:
+    """Order-book sessions: start, stop, statistics, depth; refreshes itself."""
+    return _page(ORDERBOOK_PAGE)
 
 
 @router.get("/docs")
@@ -65,10 +71,15 @@ async def swagger_style() -> FileResponse:
     return FileResponse(SWAGGER_FILES / "swagger-ui.css", media_type="text/css", headers=CACHED)
 
 
+def _page(path: Path) -> HTMLResponse:
+    text, policy = _text_and_policy(path)
+    return HTMLResponse(text, headers={"content-security-policy": policy, "cache-control": "no-cache"})
+
+
 @cache
-def _status_page() -> tuple[str, str]:
+def _text_and_policy(path: Path) -> tuple[str, str]:
     """The page and a policy that allows exactly its own script and style, by their hashes."""
-    text = STATUS_PAGE.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
     sources = {tag: " ".join(_hashes(text, tag)) for tag in ("script", "style")}
     policy = (
         f"default-src 'none'; script-src {sources['script']}; style-src {sources['style']}; "

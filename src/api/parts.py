@@ -8,15 +8,20 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from pydantic import SecretStr
 
+from src.api.live import BookIntake
 from src.api.reading import Reader
 from src.models.clock import Clock
 from src.models.metrics import Metrics
-from src.models.status import StatusSource, TraderControl
+from src.models.status import StatusSource, StreamControl, TokenControl, TraderControl
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The neighbours of the HTTP side. ``traders`` is None when no trader is followed by this process."""
+    """The neighbours of the HTTP side.
+
+    ``traders`` is None when no trader is followed by this process, ``streams`` when it holds no order-book sessions,
+    ``books`` when it takes none from outside, ``stockbit`` when it does not collect from there.
+    """
 
     status: StatusSource
     reader: Reader
@@ -26,6 +31,9 @@ class Parts:
     allowed_origins: tuple[str, ...]
     clock: Clock
     version: str
+    streams: StreamControl | None = None
+    books: BookIntake | None = None
+    stockbit: TokenControl | None = None
 
 
 async def parts_of(request: Request) -> Parts:

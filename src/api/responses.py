@@ -117,6 +117,8 @@ def _describe(request: Request, item: Mapping[str, Any]) -> str:
     reason = reason[0].lower() + reason[1:]
     if item["type"] == "missing" or not rest:
         return f"{place} '{name}': {reason}" if name else f"the {where} is wrong: {reason}; send JSON as /docs shows"
+    if "token" in name.lower():
+        return f"{place} {name}: {reason}"
     echo = str(item.get("input"))
     return f"{place} {name}='{echo[:LONGEST_ECHO]}{'…' if len(echo) > LONGEST_ECHO else ''}': {reason}"
 

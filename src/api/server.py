@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import structlog
 import uvicorn
@@ -21,22 +22,32 @@ KEEP_ALIVE_S = 15
 MOST_CONNECTIONS = 256
 LARGEST_HEAD_BYTES = 32 * 1024
 
+SocketFactory = Callable[[], asyncio.Protocol]
+
 _log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def serve(app: FastAPI, host: str, port: int, *, stop_timeout_s: float = STOP_TIMEOUT_S) -> AsyncIterator[str]:
+async def serve(
+    app: FastAPI,
+    host: str,
+    port: int,
+    *,
+    stop_timeout_s: float = STOP_TIMEOUT_S,
+    socket_of: SocketFactory | None = None,
+) -> AsyncIterator[str]:
     """Serve ``app`` for as long as the block runs; gives the address, for example ``http://127.0.0.1:8002``.
 
     At the end requests under way get ``stop_timeout_s`` seconds. Should the server die on its own, the block is
-    cancelled and `CollectorError` comes out of it.
+    cancelled and `CollectorError` comes out of it. ``socket_of`` makes the protocol object that takes over
+    a connection whose client asks for a WebSocket; without it such requests are answered like any other.
 
     Raises:
         ConfigurationError: the address or port cannot be used; the text names the setting.
         CollectorError: the server stopped although nobody asked it to.
     """
     listener = _listen(host, port)
-    server = _Server(_configuration(app, stop_timeout_s))
+    server = _Server(_configuration(app, stop_timeout_s, socket_of))
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http_server")
     watch = _Watch(task)
     try:
@@ -83,11 +94,12 @@ class _Watch:
             self._block.cancel()
 
 
-def _configuration(app: FastAPI, stop_timeout_s: float) -> uvicorn.Config:
+def _configuration(app: FastAPI, stop_timeout_s: float, socket_of: SocketFactory | None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http="h11",
-        ws="none",
+        # uvicorn hands over a request to upgrade as raw bytes; what it tells besides is not needed.
+        ws="none" if socket_of is None else cast("type[asyncio.Protocol]", lambda **_: socket_of()),
         lifespan="off",
         log_config=None,  # src.logs routes its loggers
         access_log=False,

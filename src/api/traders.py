@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
+from msgspec import structs
 from starlette.exceptions import HTTPException
 
 from src.api.cursors import by_key, scope_of
@@ -30,7 +31,7 @@ router = APIRouter(prefix="/api/traders", tags=["traders"])
 
 @router.get("", response_model=DocumentPage[TraderDocument], responses=problems(422, 503))
 async def list_traders(parts: PartsOf, query: Annotated[TraderQuery, Query()]) -> Response:
-    """Followed traders, in the order of their addresses."""
+    """Followed traders, in the order of their addresses; ``now`` says how each is followed at this moment."""
     page = await by_key(
         parts.reader,
         Collection.TRADERS,
@@ -40,6 +41,9 @@ async def list_traders(parts: PartsOf, query: Annotated[TraderQuery, Query()]) -
         scope=scope_of("traders", query.filters()),
         cursor=query.cursor,
     )
+    if parts.traders is not None:
+        view = parts.traders.view
+        page = structs.replace(page, items=[{**item, "now": view(item["ethAddress"])} for item in page.items])
     return page_response(page)
 
 

@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from src.app import open_database
 from src.commands.replaying import only_replay
 from src.commands.session import read_settings, run_async
 from src.config import Settings
@@ -19,6 +18,7 @@ from src.jobs.hyperliquid import make_feed
 from src.models.clock import Clock
 from src.models.errors import ConfigurationError, WriterBusyError
 from src.models.metrics import Metrics
+from src.opening import open_database
 from src.store.base import Store
 from src.venues.clock import SystemClock
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from src.app import build_core
 from src.config import Settings
+from src.core import build_core
 from src.jobs.hyperliquid import make_feed
 from src.jobs.instance import this_holder
 from src.jobs.lease import WriterLease, writing

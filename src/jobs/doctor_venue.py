@@ -16,7 +16,7 @@ from src.models.metrics import Metrics
 from src.venues.hyperliquid.answers import is_loopback
 from src.venues.hyperliquid.leaderboard import stream_leaderboard
 from src.venues.hyperliquid.rest import HyperliquidRest
-from src.venues.hyperliquid.weights import WeightBudget
+from src.venues.hyperliquid.weight_budget import WeightBudget
 
 CLOCK_WARN_MS = 2000.0
 _PING = '{"method":"ping"}'

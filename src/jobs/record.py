@@ -71,9 +71,9 @@ async def record_frames(settings: Settings, *, directory: Path, seconds: float |
         traders=len(source.followed),
         coins=list(settings.hyperliquid_coins),
     )
-    collecting = asyncio.create_task(source.pool.run(), name="record")
+    collecting = asyncio.create_task(source.run(), name="record")
     await _ends_before(collecting, stopping, seconds)
-    await source.pool.close()
+    await source.close()
     await asyncio.wait([collecting])
     stats = await asyncio.to_thread(recorder.close)
     sys.stdout.write(f"{stats.frames} frames in {stats.path or directory}\n")

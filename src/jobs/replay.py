@@ -13,7 +13,17 @@ from src.jobs.recorded_frames import RecordedFrame
 from src.models.changes import DeadLetter, kept
 from src.models.clock import Clock
 from src.models.errors import WireError
-from src.models.messages import Data, Decoded, Fill, Ignored, OrdersSnapshot, PositionsSnapshot, Refusal
+from src.models.messages import (
+    Data,
+    Decoded,
+    Fill,
+    Ignored,
+    OrderHistory,
+    OrdersSnapshot,
+    PositionsSnapshot,
+    Refusal,
+    Several,
+)
 from src.models.metrics import DEAD_LETTERS, FRAMES_IGNORED, FRAMES_RECEIVED, FRAMES_REJECTED, Metrics
 from src.models.writes import Collection
 from src.pipeline.diff import Diff
@@ -118,7 +128,10 @@ class Replay:
         await self._take(decoded, venue, result)
 
     async def _take(self, decoded: Decoded, venue: str, result: ReplayResult) -> None:
-        if isinstance(decoded, Ignored):
+        if isinstance(decoded, Several):
+            for part in decoded.parts:
+                await self._take(part, venue, result)
+        elif isinstance(decoded, Ignored):
             result.ignored += 1
             self._metrics.add(FRAMES_IGNORED, venue, decoded.reason)
         elif not isinstance(decoded, Data):
@@ -146,7 +159,7 @@ class Replay:
     async def _is_older(self, data: Data) -> bool:
         older = False
         for message in data.messages:
-            if isinstance(message, OrdersSnapshot | PositionsSnapshot | Fill):
+            if isinstance(message, OrdersSnapshot | OrderHistory | PositionsSnapshot | Fill):
                 if message.trader not in self._watermarks:
                     self._watermarks[message.trader] = await self._watermark(message.trader)
                     await restore_traders(self._store, self._diff, [message.trader], message.received_ms)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
 
-from src.jobs.hyperliquid import HyperliquidSource
+from src.jobs.sources import Sources
 from src.models.clock import Clock
 from src.models.metrics import (
     BYTES_RECEIVED,
@@ -35,6 +35,8 @@ START_GRACE_S = 60.0
 """For so long after the start, streams that have not spoken yet are no fault."""
 
 LAG_BAD_MS = 1_000.0
+REDIS_OFF = "off"
+NEEDS_LOGIN = "needs login"
 
 Phase = Literal["starting", "waiting for MongoDB", "standby", "running", "stopping"]
 
@@ -62,17 +64,42 @@ class ProgramStatus:
         pipeline: Pipeline,
         flusher: Flusher,
         diff: Diff,
-        source: HyperliquidSource | None,
+        sources: Sources,
+        followed: Callable[[], int] = lambda: 0,
+        sections: Mapping[str, Callable[[], Any]] | None = None,
+        checks: Callable[[], Sequence[Check]] = tuple,
+        redis: Callable[[], str] = lambda: REDIS_OFF,
         journal: Journal | None = None,
         metrics: Metrics,
         clock: Clock,
         version: str,
     ) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            state: where the program stands.
+            pipeline: the flow, told by itself.
+            flusher: knows outages.
+            diff: counts what is open.
+            sources: the venues.
+            followed: how many traders are followed.
+            sections: more of ``/stats``, by name.
+            checks: more of ``/health``.
+            redis: state of the exchange with other processes.
+            journal: of the program.
+            metrics: counted by everybody.
+            clock: for durations.
+            version: of the program.
+        """
         self._state = state
         self._pipeline = pipeline
         self._flusher = flusher
         self._diff = diff
-        self._source = source
+        self._sources = sources
+        self._followed = followed
+        self._sections = dict(sections or {})
+        self._checks = checks
+        self._redis = redis
         self._journal = journal
         self._metrics = metrics
         self._clock = clock
@@ -89,23 +116,29 @@ class ProgramStatus:
             self._check_writer(),
             *self._check_venues(),
             *self._check_journal(),
+            *self._check_redis(),
+            *self._checks(),
             self._check_loop(),
         )
         running = self._state.phase == "running"
         standby = self._state.phase == "standby"
-        collecting = standby or self._source is None or self._open_connections() > 0 or self._is_young()
+        collecting = standby or self._is_young() or not self._is_deaf()
         ready = running and collecting and self._flusher.outage is None and not self._state.writer()
         status: Literal["ok", "degraded", "down"] = "ok"
         if not collecting or self._state.phase == "stopping":
             status = "down"
         elif not all(check.ok for check in checks):
             status = "degraded"
-        return Health(status, ready, checks)
+        facts = {
+            "uptime_s": round(self._clock.monotonic() - self._started, 1),
+            "redis": self._redis(),
+            "feed_connected": any(source.is_connected for source in self._sources),
+        }
+        return Health(status, ready, checks, facts)
 
     def stats(self) -> Mapping[str, Any]:
         """Everything countable, JSON-ready."""
         metrics = self._metrics
-        venue = self._source.status() if self._source is not None else {"connections": [], "streams": {}}
         inserted = _by_label(metrics, DOCUMENTS_INSERTED)
         return {
             "version": self._version,
@@ -118,7 +151,7 @@ class ProgramStatus:
                 "error": self._flusher.outage.error if self._flusher.outage else self._state.database_error,
             },
             "writer": {"may_write": not self._state.writer(), "why": self._state.writer()},
-            "tracked_traders": len(self._source.followed) if self._source is not None else 0,
+            "tracked_traders": self._followed(),
             "tracked_orders": self._diff.open_orders,
             "tracked_positions": self._diff.open_positions,
             "orders_inserted": inserted.get(Collection.TRADER_ORDER_EVENTS, 0),
@@ -135,7 +168,8 @@ class ProgramStatus:
             "task_failures": _by_label(metrics, TASK_FAILURES),
             **self._pipeline.stats(),
             "journal": self._journal_stats(),
-            **venue,
+            **{name: tell() for name, tell in self._sections.items()},
+            **self._sources.status(),
         }
 
     def line(self) -> str:
@@ -145,12 +179,12 @@ class ProgramStatus:
         rate = (frames - self._line_frames) / max(now - self._line_at, 1e-3)
         self._line_frames, self._line_at = frames, now
         parts = [f"{rate:.1f} messages/s"]
-        if self._source is not None:
-            status = self._source.status()
+        if len(self._sources):
+            status = self._sources.status()
             states = Counter(status["states"])
             fresh = states.pop("fresh", 0)
             others = "".join(f", {count} {name}" for name, count in sorted(states.items()))
-            parts.append(f"{self._open_connections()} connections, {fresh} streams fresh{others}")
+            parts.append(f"{_opened(status)} connections, {fresh} streams fresh{others}")
         parts.append(f"{self._diff.open_orders} orders and {self._diff.open_positions} positions open")
         stored = int(self._metrics.total(DOCUMENTS_INSERTED))
         parts.append(f"{stored} documents stored")
@@ -189,16 +223,23 @@ class ProgramStatus:
         return Check("writer", not text, text or "the only one to write to this database")
 
     def _check_venues(self) -> list[Check]:
-        if self._source is None or self._state.phase == "standby":
+        if self._state.phase == "standby":
             return []
-        status = self._source.status()
-        states: dict[str, int] = status["states"]
+        return [self._check_venue(status) for status in self._sources.statuses()]
+
+    def _check_venue(self, status: Mapping[str, Any]) -> Check:
+        """A venue of which nothing is wanted now needs no connection; one that waits for a log-in is a fault."""
+        login: Mapping[str, Any] = status.get("login") or {}
+        if login.get("state") == NEEDS_LOGIN:
+            return Check(status["venue"], ok=False, text=f"{NEEDS_LOGIN}: {login.get('why', '')}")
+        states: Mapping[str, int] = status["states"]
         faults = {name: count for name, count in states.items() if name != "fresh"}
         if self._is_young():
             faults.pop("pending", None)
-        opened = self._open_connections()
+        opened = _opened(status)
         told = ", ".join(f"{count} {name}" for name, count in sorted(states.items())) or "nothing subscribed"
-        return [Check(status["venue"], bool(opened) and not faults, f"{opened} connections open; streams: {told}")]
+        ok = (bool(opened) or not status["streams"]) and not faults
+        return Check(status["venue"], ok, f"{opened} connections open; streams: {told}")
 
     def _check_journal(self) -> list[Check]:
         if self._journal is None:
@@ -209,17 +250,28 @@ class ProgramStatus:
         dropping = f", dropping history of {told['suspended_streams']} streams" if told["suspended_streams"] else ""
         return [Check("journal", not dropping, f"{self._journal.usage:.0%} of its limit in use{dropping}")]
 
+    def _check_redis(self) -> list[Check]:
+        state = self._redis()
+        if state == REDIS_OFF:
+            return []
+        text = "live data is shared" if state == "ok" else "away; this process goes on alone"
+        return [Check("redis", state == "ok", text)]
+
     def _check_loop(self) -> Check:
         lag_ms = self._metrics.value(EVENT_LOOP_LAG_MS)
         return Check("event loop", lag_ms < LAG_BAD_MS, f"{lag_ms:.0f} ms late")
 
-    def _open_connections(self) -> int:
-        if self._source is None:
-            return 0
-        return sum(1 for connection in self._source.status()["connections"] if connection["state"] == "open")
+    def _is_deaf(self) -> bool:
+        """Whether something is wanted and no venue can be heard."""
+        wanted = [status for status in self._sources.statuses() if status["streams"]]
+        return bool(wanted) and not any(_opened(status) for status in wanted)
 
     def _is_young(self) -> bool:
         return self._clock.monotonic() - self._started < START_GRACE_S
+
+
+def _opened(status: Mapping[str, Any]) -> int:
+    return sum(1 for connection in status["connections"] if connection["state"] == "open")
 
 
 def _by_label(metrics: Metrics, metric: Any) -> dict[str, float]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from src.models.messages import Book, Fill, Trade
+from src.models.messages import Bar, Book, Fill, Quote, Trade, TradeCancelled, TradeCorrected, TradingStatus
 from src.models.orders import Action, CloseObserved, Order
 from src.models.positions import Account, Position, PositionKind
 
@@ -28,6 +28,8 @@ class OrderChange(Struct, frozen=True, tag=True):
         replaces / replaced_by: oid on the other side of a modify (cancel plus place with the same cloid).
         reopened: the order had been closed in our eyes and is back; its closing fields are cleared.
         venue_ms: the venue's time of the state that showed the change, None when the feed carries none.
+        reason, ended_ms: for ``closed`` where the venue told already why and when; else `OrderEnded` may follow.
+        source: what told of an order that no list of open orders has shown; None where a list did.
     """
 
     venue: str
@@ -43,6 +45,21 @@ class OrderChange(Struct, frozen=True, tag=True):
     replaces: int | None = None
     replaced_by: int | None = None
     reopened: bool = False
+    reason: str | None = None
+    ended_ms: int | None = None
+    source: str | None = None
+
+
+class OrderEnded(Struct, frozen=True, tag=True):
+    """Why and when an order ended that was found closed, as of ``revision``, before anybody told."""
+
+    venue: str
+    trader: str
+    oid: int
+    revision: int
+    reason: str
+    ended_ms: int
+    received_ms: int
 
 
 class OrderLink(Struct, frozen=True, tag=True):
@@ -101,10 +118,40 @@ class BookChange(Struct, frozen=True, tag=True):
     changed: bool
 
 
-class TradeSeen(Struct, frozen=True, tag=True):
+class TradeSeen(Struct, frozen=True, tag=True, gc=False):
     """A trade not seen before in this run."""
 
     trade: Trade
+
+
+class TradeCorrectedSeen(Struct, frozen=True, tag=True):
+    """A trade was replaced by another; see `TradeCorrected`."""
+
+    correction: TradeCorrected
+
+
+class TradeCancelledSeen(Struct, frozen=True, tag=True):
+    """A trade was taken back; see `TradeCancelled`."""
+
+    cancel: TradeCancelled
+
+
+class QuoteSeen(Struct, frozen=True, tag=True):
+    """A newer best bid and offer."""
+
+    quote: Quote
+
+
+class BarSeen(Struct, frozen=True, tag=True):
+    """A candle of the venue's own making, or a newer state of it."""
+
+    bar: Bar
+
+
+class TradingStatusSeen(Struct, frozen=True, tag=True):
+    """A halt, a resumption or the like that was not seen before in this run."""
+
+    status: TradingStatus
 
 
 class FillSeen(Struct, frozen=True, tag=True):
@@ -114,13 +161,17 @@ class FillSeen(Struct, frozen=True, tag=True):
 
 
 class HoleOpened(Struct, frozen=True, tag=True):
-    """A stream stopped being seen. Identity: (stream, from_ms)."""
+    """A stream stopped being seen. Identity: (stream, from_ms).
+
+    ``within_s`` is given where it is looked at now and then: the most seconds from one look to the next.
+    """
 
     stream: str
     venue: str
     from_ms: int
     reason: str
     detail: str = ""
+    within_s: float | None = None
 
 
 class HoleClosed(Struct, frozen=True, tag=True):
@@ -165,11 +216,17 @@ def kept(original: bytes) -> bytes:
 Change = (
     OrderChange
     | OrderLink
+    | OrderEnded
     | PositionChange
     | PositionMarks
     | AccountSample
     | BookChange
     | TradeSeen
+    | TradeCorrectedSeen
+    | TradeCancelledSeen
+    | QuoteSeen
+    | BarSeen
+    | TradingStatusSeen
     | FillSeen
     | HoleOpened
     | HoleClosed

@@ -83,3 +83,21 @@ class WriterLostError(CollectorError):
 
 class EmbeddedServerError(CollectorError):
     """The embedded mongod could not be found or started; the text says what to do."""
+
+
+class StreamRefusedError(CollectorError):
+    """An order-book session cannot be started or stopped; the text is meant for the person who asked.
+
+    Attributes:
+        requires_login: a person has to log in at the venue first.
+        later: it may work in a while, without anybody doing something.
+    """
+
+    def __init__(self, text: str, *, requires_login: bool = False, later: bool = False) -> None:
+        super().__init__(text)
+        self.requires_login = requires_login
+        self.later = later
+
+
+class BookRefusedError(CollectorError):
+    """An order book that was handed in is not taken; the text is meant for whoever handed it in."""

@@ -11,7 +11,9 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-Action = Literal["new", "updated", "closed"]
+Action = Literal["new", "updated", "closed", "untracked"]
+"""``untracked``: nobody looks any more because its trader was let go; what became of it is not known."""
+
 CloseObserved = Literal["live", "late"]
 
 

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-PositionKind = Literal["open", "increase", "decrease", "flip", "close", "leverage", "entry"]
+PositionKind = Literal["open", "increase", "decrease", "flip", "close", "leverage", "entry", "untracked", "resumed"]
+"""``untracked``: out of sight because the trader was let go; ``resumed``: seen again, unchanged."""
 
 Multiplier = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 """A leverage; bounded, so that every position can be packed and stored."""

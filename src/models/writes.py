@@ -26,12 +26,17 @@ class Collection(StrEnum):
     ORDERBOOKS = "orderbooks"
     ORDERBOOK_SNAPSHOTS = "orderbook_snapshots"
     TRADES = "trades"
+    QUOTES = "quotes"
+    BARS = "bars"
+    TRADING_STATUS = "trading_status"
     CANDLES = "candles"
     COVERAGE = "coverage"
     STREAMS = "streams"
     ALERTS = "alerts"
     DEAD_LETTERS = "dead_letters"
     SCHEMA = "schema"
+    BACKFILLS = "backfills"
+    LEADERBOARD_HISTORY = "leaderboard_history"
 
 
 class Insert(Struct, frozen=True):

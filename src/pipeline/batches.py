@@ -8,15 +8,22 @@ from typing import Any
 from src.models import changes as c
 from src.models.writes import Collection, Insert, Patch, Upsert, Write, WriteBatch
 from src.pipeline import documents as d
+from src.pipeline import market_documents as m
 
 _BUILDERS: dict[type, Callable[[Any], Iterable[Write]]] = {
     c.OrderChange: d.writes_of_order,
+    c.OrderEnded: d.writes_of_ending,
     c.OrderLink: lambda change: (d.write_of_link(change),),
     c.PositionChange: d.writes_of_position,
     c.PositionMarks: lambda change: (d.write_of_marks(change),),
     c.AccountSample: lambda change: (d.write_of_account(change),),
     c.BookChange: d.writes_of_book,
     c.TradeSeen: lambda change: (d.write_of_trade(change),),
+    c.TradeCorrectedSeen: m.writes_of_correction,
+    c.TradeCancelledSeen: lambda change: (m.write_of_cancel(change),),
+    c.QuoteSeen: lambda change: (m.write_of_quote(change),),
+    c.BarSeen: lambda change: (m.write_of_bar(change),),
+    c.TradingStatusSeen: lambda change: (m.write_of_status(change),),
     c.FillSeen: lambda change: (d.write_of_fill(change),),
     c.HoleOpened: lambda change: (d.write_of_hole(change),),
     c.DeadLetter: lambda change: (d.write_of_dead_letter(change),),

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from src.models.changes import (
     BookChange,
@@ -20,7 +19,17 @@ from src.models.changes import (
     PositionChange,
     TradeSeen,
 )
-from src.models.messages import Book, Data, Fill, Gap, Message, OrdersSnapshot, PositionsSnapshot, Trade
+from src.models.messages import (
+    Book,
+    Data,
+    Fill,
+    Gap,
+    Message,
+    OrderHistory,
+    OrdersSnapshot,
+    PositionsSnapshot,
+    Trade,
+)
 from src.models.metrics import (
     MESSAGES_HELD,
     MESSAGES_OUTDATED,
@@ -33,19 +42,20 @@ from src.models.metrics import (
 from src.models.orders import Order
 from src.models.positions import Position
 from src.models.streams import StreamKey
-from src.pipeline.orders import OrdersState, apply_orders, restore_closed, restore_order
+from src.pipeline.market_events import MarketEvents, RecentIds
+from src.pipeline.order_history import HistoryState, apply_history
+from src.pipeline.orders import OrdersState, apply_orders, note_ending, restore_closed, restore_order
 from src.pipeline.positions import (
     PositionsState,
     apply_positions,
     restore_closed_position,
     restore_position,
 )
+from src.pipeline.sampling import SAMPLED, SampledStreams
+from src.pipeline.untracked import untrack_orders, untrack_positions
 
 CLOCK_STEP_MS = 60_000
 """A frame older than its stream's hole by more than this was not delayed: the clock was set back."""
-
-RECENT_IDS = 2_000
-"""Trades (per symbol) and fills (per trader) remembered to recognise what a resubscribe repeats."""
 
 
 class Kinds(Struct, frozen=True):
@@ -71,9 +81,12 @@ class Diff:
         self._orders: dict[tuple[str, str], OrdersState] = {}
         self._positions: dict[tuple[str, str], PositionsState] = {}
         self._books: dict[tuple[str, str], Book] = {}
-        self._trades: dict[tuple[str, str], _RecentIds] = {}
-        self._fills: dict[str, _RecentIds] = {}
+        self._trades: dict[tuple[str, str], RecentIds] = {}
+        self._fills: dict[str, RecentIds] = {}
+        self._market = MarketEvents(metrics=metrics)
+        self._histories: dict[str, HistoryState] = {}
         self._holes: dict[StreamKey, Hole] = {}
+        self._sampled = SampledStreams()
         self._fed: dict[StreamKey, list[OrdersState | PositionsState]] = {}
         self._open_orders = 0
         self._open_positions = 0
@@ -87,9 +100,11 @@ class Diff:
         if hole is not None and _ends(hole, data.arrived_ms):
             changes.append(self._end_hole(data.stream, data.arrived_ms or hole.from_ms))
             hole = None
+        if data.within_s is not None or data.stream in self._sampled:
+            self._note_look(data, changes)
         for message in data.messages:
             self._apply(data.stream, message, changes)
-        if hole is not None:
+        if hole is not None or data.within_s is not None:
             self._unwatch(data.stream)
         return changes
 
@@ -100,37 +115,58 @@ class Diff:
             self._unwatch(stream)
             if stream in self._holes:
                 continue
+            changes.extend(self._sampled.ended(stream, gap.at_ms))
             self._holes[stream] = Hole(gap.at_ms, gap.reason.value)
             changes.append(HoleOpened(str(stream), stream.venue, gap.at_ms, gap.reason.value, gap.detail))
         return changes
 
     def end_holes(self, streams: Iterable[StreamKey], at_ms: int) -> list[Change]:
         """End the holes of streams that nobody asks for any more because others replace them."""
-        return [self._end_hole(stream, at_ms) for stream in list(streams) if stream in self._holes]
+        ended: list[Change] = []
+        for stream in list(streams):
+            ended.extend(self._sampled.ended(stream, at_ms))
+            if stream in self._holes:
+                ended.append(self._end_hole(stream, at_ms))
+        return ended
 
     # -- what was known before -------------------------------------------------------------------------------------
 
-    def restore_order(self, trader: str, dex: str, order: Order, revision: int) -> None:
-        """Take an open order as stored as known; the first list will be compared with it."""
+    def restore_order(self, trader: str, dex: str, order: Order, revision: int, *, untracked: bool = False) -> None:
+        """Take an open (or untracked) order as stored as known; the first list will be compared with it."""
         state = self._orders_state(trader, dex)
         if order.oid not in state.known:
             self._count_orders(1)
-        restore_order(state, order, revision)
+        restore_order(state, order, revision, untracked=untracked)
 
     def restore_closed_order(
-        self, trader: str, dex: str, oid: int, *, revision: int, cloid: str | None, closed_ms: int
+        self,
+        trader: str,
+        dex: str,
+        oid: int,
+        *,
+        revision: int,
+        cloid: str | None,
+        closed_ms: int,
+        explained: bool = False,
     ) -> None:
-        """Remember an order that closed shortly before the start; without effect on one that is open again."""
+        """Remember an order that closed shortly before the start; without effect on one that is open again.
+
+        ``explained``: the venue has told its end.
+        """
         state = self._orders_state(trader, dex)
         if oid not in state.known:
             restore_closed(state, oid, revision, cloid, closed_ms)
+            if explained:
+                note_ending(state, oid, closed_ms)
 
-    def restore_position(self, trader: str, dex: str, position: Position, revision: int) -> None:
-        """Take an open position as stored as known."""
+    def restore_position(
+        self, trader: str, dex: str, position: Position, revision: int, *, untracked: bool = False
+    ) -> None:
+        """Take an open (or untracked) position as stored as known."""
         state = self._positions_state(trader, dex)
         if position.coin not in state.known:
             self._count_positions(1)
-        restore_position(state, position, revision)
+        restore_position(state, position, revision, untracked=untracked)
 
     def restore_closed_position(self, trader: str, dex: str, coin: str, revision: int) -> None:
         """Remember how far a closed position has counted."""
@@ -138,7 +174,41 @@ class Diff:
 
     def restore_hole(self, stream: StreamKey, hole: Hole) -> None:
         """Take a hole as stored as still open; it ends with the stream's next data."""
-        self._holes[stream] = hole
+        if hole.reason == SAMPLED:
+            self._sampled.restore(stream, hole.from_ms)
+        else:
+            self._holes[stream] = hole
+
+    def explain(self, history: OrderHistory) -> list[Change]:
+        """What a history that was looked up says of known orders: why they ended. It leaves all others alone."""
+        trader = history.trader
+        told = structs.replace(history, is_snapshot=True)
+        return list(apply_history(HistoryState(), told, lambda dex: self._orders.get((trader, dex))))
+
+    def is_open(self, trader: str, dex: str, oid: int) -> bool:
+        """Whether this order is known as open."""
+        state = self._orders.get((trader, dex))
+        return state is not None and oid in state.known
+
+    def note_ended(self, trader: str, dex: str, oid: int, told_ms: int) -> None:
+        """An order that no list has shown is stored as ended: a late list that shows it is to be ignored."""
+        state = self._orders.get((trader, dex))
+        if state is not None:
+            note_ending(state, oid, told_ms)
+
+    def untrack(self, trader: str, venue: str, at_ms: int) -> list[Change]:
+        """A trader is let go: what was open is out of sight from now on, and everything of the trader is dropped."""
+        changes: list[Change] = []
+        for (address, _), orders in self._orders.items():
+            if address == trader:
+                changes += untrack_orders(orders, venue, at_ms)
+        for (address, _), positions in self._positions.items():
+            if address == trader:
+                changes += untrack_positions(positions, venue, at_ms)
+        self.forget(trader)
+        for change in changes:
+            self._metrics.add(ORDER_CHANGES if isinstance(change, OrderChange) else POSITION_CHANGES, "untracked")
+        return changes
 
     def forget(self, trader: str) -> None:
         """Drop everything known of a trader who is no longer followed."""
@@ -147,6 +217,7 @@ class Diff:
         for key in [key for key in self._positions if key[0] == trader]:
             self._count_positions(-len(self._positions.pop(key).known))
         self._fills.pop(trader, None)
+        self._histories.pop(trader, None)
         for stream in [stream for stream in self._fed if stream.subject == trader]:
             del self._fed[stream]
 
@@ -179,18 +250,23 @@ class Diff:
     # -- routing -----------------------------------------------------------------------------------------------------
 
     def _apply(self, stream: StreamKey, message: Message, changes: list[Change]) -> None:
-        if isinstance(message, OrdersSnapshot):
+        if isinstance(message, Trade):  # by far the most frequent
+            self._apply_trade(message, changes)
+        elif isinstance(message, OrdersSnapshot):
             if self._kinds.orders:
                 self._apply_orders(stream, message, changes)
+        elif isinstance(message, OrderHistory):
+            if self._kinds.orders:
+                self._apply_history(message, changes)
         elif isinstance(message, PositionsSnapshot):
             if self._kinds.positions:
                 self._apply_positions(stream, message, changes)
         elif isinstance(message, Book):
             self._apply_book(message, changes)
-        elif isinstance(message, Trade):
-            self._apply_trade(message, changes)
-        else:
+        elif isinstance(message, Fill):
             self._apply_fill(message, changes)
+        else:
+            changes.extend(self._market.apply(message))
 
     def _apply_orders(self, stream: StreamKey, snapshot: OrdersSnapshot, changes: list[Change]) -> None:
         state = self._orders_state(snapshot.trader, snapshot.dex)
@@ -209,6 +285,16 @@ class Diff:
                 self._metrics.add(ORDER_CHANGES, change.action)
         self._count_orders(len(state.known) - before)
         changes.extend(outcome.changes)
+
+    def _apply_history(self, message: OrderHistory, changes: list[Change]) -> None:
+        history = self._histories.get(message.trader)
+        if history is None:
+            history = self._histories[message.trader] = HistoryState()
+        trader = message.trader
+        for change in apply_history(history, message, lambda dex: self._orders.get((trader, dex))):
+            if isinstance(change, OrderChange):
+                self._metrics.add(ORDER_CHANGES, change.action)
+            changes.append(change)
 
     def _apply_positions(self, stream: StreamKey, snapshot: PositionsSnapshot, changes: list[Change]) -> None:
         state = self._positions_state(snapshot.trader, snapshot.dex)
@@ -240,14 +326,14 @@ class Diff:
         key = (trade.venue, trade.symbol)
         recent = self._trades.get(key)
         if recent is None:
-            recent = self._trades[key] = _RecentIds()
+            recent = self._trades[key] = RecentIds()
         if recent.add(trade.trade_id):
             changes.append(TradeSeen(trade))
 
     def _apply_fill(self, fill: Fill, changes: list[Change]) -> None:
         recent = self._fills.get(fill.trader)
         if recent is None:
-            recent = self._fills[fill.trader] = _RecentIds()
+            recent = self._fills[fill.trader] = RecentIds()
         if recent.add(fill.coin, fill.time_ms, fill.tid, fill.oid):
             changes.append(FillSeen(fill))
 
@@ -270,6 +356,20 @@ class Diff:
         # Never negative: where the clock was set back in between, the hole has no length.
         ends_ms = max(at_ms, hole.from_ms)
         return HoleClosed(str(stream), stream.venue, hole.from_ms, ends_ms, hole.reason)
+
+    def _note_look(self, data: Data, changes: list[Change]) -> None:
+        """A look at a stream that is not seen all the time, or the first live data of one that was not."""
+        stream, now_ms = data.stream, data.arrived_ms
+        if now_ms is None or stream in self._holes:
+            return
+        if data.within_s is None:
+            changes.extend(self._sampled.ended(stream, now_ms))
+            return
+        self._unwatch(stream)  # what vanished since the last look was not seen to vanish
+        since_ms = max((state.seen_ms for state in self._fed.get(stream, ()) if state.stream == stream), default=0)
+        just_back = any(isinstance(change, HoleClosed) for change in changes)
+        since_ms = now_ms if just_back or not 0 < since_ms <= now_ms else since_ms
+        changes.extend(self._sampled.looked(stream, data.within_s, since_ms, now_ms))
 
     def _note_feed(self, stream: StreamKey, state: OrdersState | PositionsState) -> None:
         """Learn which state a stream feeds, to know what a gap in it blinds."""
@@ -298,22 +398,3 @@ def _ends(hole: Hole, arrived_ms: int | None) -> bool:
     if arrived_ms is None:
         return False
     return arrived_ms >= hole.from_ms or hole.from_ms - arrived_ms > CLOCK_STEP_MS
-
-
-class _RecentIds:
-    """A bounded set of 64-bit hashes that forgets the oldest."""
-
-    def __init__(self) -> None:
-        self._known: set[int] = set()
-        self._order: deque[int] = deque()
-
-    def add(self, *parts: str | int | None) -> bool:
-        """True when it was not there."""
-        identity = hash(parts)
-        if identity in self._known:
-            return False
-        self._known.add(identity)
-        self._order.append(identity)
-        if len(self._order) > RECENT_IDS:
-            self._known.discard(self._order.popleft())
-        return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 from zlib import crc32
@@ -19,12 +20,13 @@ from src.models.changes import (
     HoleClosed,
     HoleOpened,
     OrderChange,
+    OrderEnded,
     OrderLink,
     PositionChange,
     PositionMarks,
     TradeSeen,
 )
-from src.models.messages import Level
+from src.models.messages import Book, Level
 from src.models.orders import Order
 from src.models.positions import MarginSummary, Position
 from src.models.streams import StreamKey
@@ -33,6 +35,8 @@ from src.models.writes import Collection, Insert, Patch, Upsert, Write
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE_MS = timedelta(milliseconds=1)
 _MINUTE_MS = 60_000
+_STATUS = {"closed": "closed", "untracked": "untracked"}
+"""By action; everything else is open."""
 
 
 def to_date(time_ms: int | None) -> datetime | None:
@@ -60,7 +64,7 @@ def writes_of_order(change: OrderChange) -> tuple[Write, ...]:
     """The event and the new state of one order."""
     order = _order_fields(change.order)
     received = to_date(change.received_ms)
-    status = "closed" if change.action == "closed" else "open"
+    status = _STATUS.get(change.action, "open")
     identity = f"{change.trader}:{change.order.oid}"
     links = _present(replaces=change.replaces, replacedBy=change.replaced_by)
     common = {
@@ -72,8 +76,10 @@ def writes_of_order(change: OrderChange) -> tuple[Write, ...]:
         "revision": change.revision,
         "receivedAt": received,
         **links,
-        **_present(closeObserved=change.observed),
+        **_present(closeObserved=change.observed, source=change.source),
     }
+    if change.reason is not None:
+        common.update(_ending(change.reason, change.ended_ms, change.received_ms))
     event = {
         "_id": f"{identity}:{change.revision}",
         **common,
@@ -81,13 +87,14 @@ def writes_of_order(change: OrderChange) -> tuple[Write, ...]:
         "venueTime": to_date(change.venue_ms),
     }
     state = {**common, "updatedAt": received}
-    if change.action == "closed":
+    if change.action == "closed" and change.reason is None:
         closed_ms = change.received_ms if change.venue_ms is None else change.venue_ms
         placed_ms = change.order.timestamp or closed_ms
         state["closedAt"] = to_date(max(closed_ms, placed_ms))  # our clock may have been set back meanwhile
         state["closeReason"] = "unknown"
     elif change.reopened:
         state.update(closedAt=None, closeReason=None, closeObserved=None)
+    note_sight(state, change.action, change.changes, received)
     keep_parent(state, change.changes)
     return (
         Insert(Collection.TRADER_ORDER_EVENTS, event),
@@ -99,6 +106,17 @@ def writes_of_order(change: OrderChange) -> tuple[Write, ...]:
             state,
             {"createdAt": received},
         ),
+    )
+
+
+def writes_of_ending(ended: OrderEnded) -> tuple[Patch, Patch]:
+    """Why a closed order ended; without effect on one that is open again, or closed anew."""
+    identity = f"{ended.trader}:{ended.oid}"
+    values = _ending(ended.reason, ended.ended_ms, ended.received_ms)
+    guard = {"revision": ended.revision, "status": "closed"}
+    return (
+        Patch(Collection.TRADER_ORDERS, identity, values, guard),
+        Patch(Collection.TRADER_ORDER_EVENTS, f"{identity}:{ended.revision}", values, {"action": "closed"}),
     )
 
 
@@ -119,7 +137,7 @@ def writes_of_position(change: PositionChange) -> tuple[Write, ...]:
         "coin": change.position.coin,
         **_position_fields(change.position),
         **_marks(change.position),
-        "status": "closed" if closed else "open",
+        "status": _STATUS.get(change.action, "open"),
         "action": change.action,
         "kind": change.kind,
         "revision": change.revision,
@@ -135,6 +153,7 @@ def writes_of_position(change: PositionChange) -> tuple[Write, ...]:
         state["closedAt"] = to_date(change.venue_ms) or received
     elif change.kind == "open":
         state.update(openedAt=to_date(change.venue_ms) or received, closedAt=None, closeObserved=None)
+    note_sight(state, change.action, change.changes, received)
     return (
         Insert(Collection.TRADER_POSITION_EVENTS, event),
         Upsert(
@@ -193,6 +212,7 @@ def writes_of_book(change: BookChange) -> tuple[Write, ...]:
         **_top_of_book(bids, asks),
         "timestamp": timestamp,
         "receivedAt": received,
+        **_sides_apart(book),
     }
     identity = f"{book.venue}:{book.symbol}"
     latest = Upsert(Collection.ORDERBOOKS, identity, "timestamp", timestamp, document)
@@ -220,6 +240,12 @@ def write_of_trade(seen: TradeSeen) -> Insert:
             hash=trade.hash,
             exchange=trade.exchange,
             conditions=None if trade.conditions is None else list(trade.conditions),
+            exchangeName=trade.exchange_name,
+            tape=trade.tape,
+            timeNs=trade.ts_ns,
+            cancelled=trade.update == "cancelled" or None,
+            corrected=trade.update == "corrected" or None,
+            board=trade.board,
         ),
     }
     return Insert(Collection.TRADES, document)
@@ -267,6 +293,7 @@ def write_of_hole(hole: HoleOpened) -> Insert:
         "to": None,
         "reason": hole.reason,
         "detail": hole.detail,
+        **_present(withinS=hole.within_s),
         "repaired": False,
     }
     return Insert(Collection.COVERAGE, document)
@@ -295,12 +322,24 @@ def write_of_dead_letter(letter: DeadLetter) -> Insert:
     return Insert(Collection.DEAD_LETTERS, document)
 
 
+def note_sight(state: dict[str, Any], action: str, changes: Mapping[str, Any], received: datetime | None) -> None:
+    """Since when nobody looks at it because its trader was let go; nothing once it is seen open again."""
+    if action == "untracked":
+        state["untrackedAt"] = received
+    elif changes.get("status") == {"from": "untracked", "to": "open"}:
+        state["untrackedAt"] = None
+
+
 def keep_parent(state: dict[str, Any], changes: Mapping[str, Any]) -> None:
     """Let an activated child keep the name of its parent in the state, marked as no longer waiting for it."""
     if "parentOid" in changes:
         state["activated"] = state["parentOid"] is None
     if state.get("parentOid") is None:
         state.pop("parentOid", None)
+
+
+def _ending(reason: str, ended_ms: int | None, told_ms: int) -> dict[str, Any]:
+    return {"closeReason": reason, "closedAt": to_date(ended_ms), "closeResolvedAt": to_date(told_ms)}
 
 
 def _order_fields(order: Order) -> dict[str, Any]:
@@ -363,9 +402,21 @@ def _margin_fields(margin: MarginSummary | None, prefix: str) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=4096)
 def _level(level: Level) -> list[float | int | None]:
+    """One level as it is stored. From book to book most levels stay as they were, so documents share them."""
     price, size = to_double(level.px), to_double(level.sz)
     return [price, size] if level.n is None else [price, size, level.n]
+
+
+def _sides_apart(book: Book) -> dict[str, Any]:
+    """Of a venue with boards and sides that arrive apart: the board, and when each side was told."""
+    bids, asks = book.bids_told, book.asks_told
+    return _present(
+        board=book.board,
+        bidsAt=None if bids is None else to_date(bids.time_ms),
+        asksAt=None if asks is None else to_date(asks.time_ms),
+    )
 
 
 def _top_of_book(bids: list[list[Any]], asks: list[list[Any]]) -> dict[str, float | None]:

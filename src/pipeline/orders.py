@@ -23,6 +23,12 @@ VANISH_FLOOR = 10
 CLOSED_MEMORY = 256
 """Closed orders remembered per trader and dex, to continue their revision should they come back."""
 
+ENDED_MEMORY = 4_096
+"""Orders per trader and dex whose end the venue has told, remembered to ignore lists that still show them."""
+
+UNDER_WAY_MS = 10_000
+"""A list may be so much older than its receipt; what ended within that time may still be in it."""
+
 CONFIRM_AFTER_MS = 100
 """A doubtful list that arrives again within this time is a duplicate, not a second opinion."""
 
@@ -32,6 +38,8 @@ REPLACE_WINDOW_MS = 30_000
 _ORDER_FIELDS = Order.__struct_fields__
 _OPEN_TO_CLOSED = {"status": {"from": "open", "to": "closed"}}
 _CLOSED_TO_OPEN = {"status": {"from": "closed", "to": "open"}}
+_UNTRACKED_TO_OPEN = {"status": {"from": "untracked", "to": "open"}}
+_UNTRACKED_TO_CLOSED = {"status": {"from": "untracked", "to": "closed"}}
 
 
 class TrackedOrder(Struct, gc=False):
@@ -60,6 +68,10 @@ class OrdersState(Struct):
         held: orders missing from the last list, so many at once that their closing waits for the next list.
         doubted: closed orders that the last list brought back; of that list only unknown orders were taken.
         suspect: the last list while it is not wholly believed, received at ``suspect_ms``.
+        endings: why and when known orders have ended, told before a list missed them.
+        ended: orders whose end was told, closed or never known, and when we were told: a list that shows one of them
+            is older than that.
+        untracked: known orders whose trader was let go, and which no list has shown since.
     """
 
     trader: str
@@ -75,6 +87,9 @@ class OrdersState(Struct):
     doubted: frozenset[int] = frozenset()
     suspect: Mapping[int, bytes] | None = None
     suspect_ms: int = 0
+    untracked: frozenset[int] = frozenset()
+    endings: dict[int, tuple[str, int]] = {}
+    ended: dict[int, int] = {}
 
 
 class OrdersOutcome(Struct, frozen=True):
@@ -102,7 +117,7 @@ def apply_orders(state: OrdersState, snapshot: OrdersSnapshot) -> OrdersOutcome:
         return _NOTHING
     if snapshot.rows is state.suspect and 0 <= snapshot.received_ms - state.suspect_ms < CONFIRM_AFTER_MS:
         return OrdersOutcome([], "repeated")
-    returned = _returned(state, snapshot.rows)
+    returned = _returned(state, snapshot)
     if returned and not (returned & state.doubted):
         state.doubted = returned
         outcome = _doubt(state, snapshot)
@@ -113,11 +128,20 @@ def apply_orders(state: OrdersState, snapshot: OrdersSnapshot) -> OrdersOutcome:
     return outcome
 
 
-def restore_order(state: OrdersState, order: Order, revision: int) -> None:
-    """Put an open order as stored into the state, to compare the first list after a restart with."""
+def restore_order(state: OrdersState, order: Order, revision: int, *, untracked: bool = False) -> None:
+    """Put an open (or untracked) order as stored into the state, to compare the first list after a restart with."""
     state.known[order.oid] = TrackedOrder(pack_order(order), revision)
+    if untracked:
+        state.untracked |= {order.oid}
     state.closed.pop(order.oid, None)
     state.rows = None  # whatever list was seen before, it was not compared with this
+
+
+def note_ending(state: OrdersState, oid: int, told_ms: int) -> None:
+    """Remember that the venue has told the end of an order that is not, or no longer, known as open."""
+    state.ended[oid] = told_ms
+    while len(state.ended) > ENDED_MEMORY:
+        del state.ended[next(iter(state.ended))]
 
 
 def restore_closed(state: OrdersState, oid: int, revision: int, cloid: str | None, closed_ms: int) -> None:
@@ -145,7 +169,8 @@ def changed_fields(old: Order, new: Order) -> dict[str, dict[str, Any]]:
 
 def _doubt(state: OrdersState, snapshot: OrdersSnapshot) -> OrdersOutcome:
     """Take from a list that may be old only orders never seen before: they did live, whenever it was."""
-    fresh = [oid for oid in snapshot.rows if oid not in state.known and oid not in state.closed]
+    seen = (state.known, state.closed, state.ended)
+    fresh = [oid for oid in snapshot.rows if not any(oid in orders for orders in seen)]
     return OrdersOutcome(_close_and_open(state, snapshot, [], fresh), "reopening")
 
 
@@ -159,12 +184,14 @@ def _believe(state: OrdersState, snapshot: OrdersSnapshot) -> OrdersOutcome:
             continue  # spares a look at what is known, which for one of a thousand traders is no longer in the cache
         tracked = known.get(oid)
         if tracked is None:
-            fresh.append(oid)
-        elif tracked.row != row:
+            if oid not in state.ended:
+                fresh.append(oid)
+        elif tracked.row != row or oid in state.untracked:
             change = _update(state, snapshot, tracked, row)
             if change is not None:
                 changes.append(change)
-    vanished = [oid for oid in known if oid not in rows] if len(known) + len(fresh) > len(rows) else []
+    past = len(rows.keys() & state.ended.keys()) if state.ended else 0
+    vanished = [oid for oid in known if oid not in rows] if len(known) + len(fresh) + past > len(rows) else []
     closing = _confirmed(state, vanished)
     doubt = "vanishing" if state.held else None
     # A closing list is told before what it made room for: a modify then reads "closed, new".
@@ -179,8 +206,8 @@ def _confirmed(state: OrdersState, vanished: list[int]) -> list[int]:
     held = state.held
     sudden = [oid for oid in vanished if oid not in held] if held else vanished
     if len(state.known) >= VANISH_FLOOR and len(sudden) * 2 > len(state.known):
-        state.held = frozenset(sudden)
-        return [oid for oid in vanished if oid in held]
+        state.held = frozenset(oid for oid in sudden if oid not in state.endings)  # of the others the end was told
+        return [oid for oid in vanished if oid not in state.held]
     state.held = frozenset()
     return vanished
 
@@ -188,6 +215,9 @@ def _confirmed(state: OrdersState, vanished: list[int]) -> list[int]:
 def _update(state: OrdersState, snapshot: OrdersSnapshot, tracked: TrackedOrder, row: bytes) -> OrderChange | None:
     order = unpack_order(row)
     fields = changed_fields(unpack_order(tracked.row), order)
+    if order.oid in state.untracked:
+        state.untracked -= {order.oid}
+        fields = {**_UNTRACKED_TO_OPEN, **fields}
     tracked.row = row
     if not fields:
         return None
@@ -230,16 +260,23 @@ def _close(
     revision = state.known.pop(order.oid).revision + 1
     closed_ms = snapshot.time_ms or snapshot.received_ms
     cloid = order.cloid if successor is None else None
+    unseen = order.oid in state.untracked
+    state.untracked -= {order.oid}
     _remember_closed(state, order.oid, ClosedOrder(revision, cloid, closed_ms))
+    reason, ended_ms = state.endings.pop(order.oid, (None, None))
+    if reason is not None:
+        note_ending(state, order.oid, snapshot.received_ms)
     return _change(
         state,
         snapshot,
         "closed",
         order,
         revision,
-        changes=_OPEN_TO_CLOSED,
+        changes=_UNTRACKED_TO_CLOSED if unseen else _OPEN_TO_CLOSED,
         observed=observed,
         replaced_by=successor,
+        reason=reason,
+        ended_ms=ended_ms,
     )
 
 
@@ -294,11 +331,14 @@ def _successors(vanishing: list[Order], rows: Mapping[int, bytes]) -> dict[int, 
     return {oid: min(candidates) for oid, candidates in later.items() if candidates}
 
 
-def _returned(state: OrdersState, rows: Mapping[int, bytes]) -> frozenset[int]:
-    """Orders in the list that we had closed: either our mistake, or the list is an old one delivered late."""
-    if not state.closed:
-        return frozenset()
-    return frozenset(oid for oid in rows.keys() & state.closed.keys())
+def _returned(state: OrdersState, snapshot: OrdersSnapshot) -> frozenset[int]:
+    """Orders in the list that had ended: either our mistake, or the list is an old one delivered late."""
+    rows, ended = snapshot.rows.keys(), state.ended
+    returned = {oid for oid in rows & state.closed.keys() if oid not in ended} if state.closed else set()
+    if ended:
+        late_ms = snapshot.received_ms - UNDER_WAY_MS
+        returned.update(oid for oid in rows & ended.keys() if ended[oid] < late_ms)
+    return frozenset(returned)
 
 
 def _remember_closed(state: OrdersState, oid: int, closed: ClosedOrder) -> None:

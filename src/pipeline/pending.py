@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from src.models.changes import (
     AccountSample,
+    BarSeen,
     BookChange,
     Change,
     DeadLetter,
@@ -26,6 +27,7 @@ from src.models.changes import (
     HoleClosed,
     HoleOpened,
     PositionMarks,
+    QuoteSeen,
     TradeSeen,
 )
 from src.models.clock import Clock
@@ -52,7 +54,14 @@ RETRY_EVERY_S = 1.0
 NOT_ENCODABLE = "not_encodable"
 SAMPLE_BYTES = 4096
 
-_HISTORY: dict[type, str] = {TradeSeen: "trade", FillSeen: "fill", PositionMarks: "marks", AccountSample: "account"}
+_HISTORY: dict[type, str] = {
+    TradeSeen: "trade",
+    FillSeen: "fill",
+    PositionMarks: "marks",
+    AccountSample: "account",
+    QuoteSeen: "quote",
+    BarSeen: "bar",
+}
 """Kinds of changes that give way before orders and positions do, with their label in the metrics."""
 
 

@@ -10,7 +10,7 @@ import structlog
 
 from src.models.changes import Change, DeadLetter
 from src.models.clock import Clock
-from src.models.messages import Data, Gap, GapReason, Refusal
+from src.models.messages import Data, Gap, GapReason, OrderHistory, Refusal
 from src.models.metrics import (
     BUFFER_LENGTH,
     DEAD_LETTERS,
@@ -73,6 +73,9 @@ class Pipeline:
         self._samples = Samples(clock)
         self._fault_logged_at: float | None = None
         self.on_refused: RefusalListener | None = None
+        self.is_hurried: Callable[[], bool] = lambda: False
+        """Whether somebody waits for data right now; then it is diffed as it arrives, not at the next interval."""
+        self._drain_soon = False
 
     # -- Sink ------------------------------------------------------------------------------------------------------
 
@@ -88,11 +91,24 @@ class Pipeline:
         if self._buffer.is_full:
             self.drain()
             self._flusher.request()
+        elif not self._drain_soon and self.is_hurried():
+            self._drain_soon = True
+            asyncio.get_running_loop().call_soon(self._drain_hurried)
 
     def gap(self, gap: Gap) -> None:
         """Note that streams are no longer seen, after what they had delivered before."""
         self.drain()
         self._take(self._diff.apply_gap(gap))
+
+    def explain(self, history: OrderHistory) -> None:
+        """Take what a history that was looked up says of known orders, after what had arrived."""
+        self._apply_buffered()
+        self._take(self._diff.explain(history))
+
+    def untrack(self, trader: str, venue: str) -> None:
+        """A trader is let go: after what had arrived, everything open goes out of sight and is forgotten."""
+        self._apply_buffered()
+        self._take(self._diff.untrack(trader, venue, self._clock.wall_ms()))
 
     def replaced(self, streams: Iterable[StreamKey]) -> None:
         """Note that other streams are asked for instead of these: their holes end."""
@@ -172,6 +188,11 @@ class Pipeline:
             "suspended_streams": pending.suspended,
             "error": pending.journal_error,
         }
+
+    def _drain_hurried(self) -> None:
+        """Diff what the event loop brought in at once, in one go."""
+        self._drain_soon = False
+        self.drain()
 
     def _apply_buffered(self) -> None:
         for data in self._buffer.drain():

@@ -41,6 +41,7 @@ class PositionsState(Struct):
         closed: revision of positions that are closed now; a reopened one goes on counting.
         watched: False before the first list and after a gap.
         sampled_minute / marked_minute: when account values and marks were last given out.
+        untracked: open positions whose trader was let go, and which no list has shown since.
     """
 
     trader: str
@@ -56,6 +57,7 @@ class PositionsState(Struct):
     seen_ms: int = 0
     sampled_minute: int = -1
     marked_minute: int = -1
+    untracked: frozenset[str] = frozenset()
 
 
 class _Row(Struct, array_like=True, gc=False):
@@ -95,9 +97,16 @@ def apply_positions(state: PositionsState, snapshot: PositionsSnapshot) -> Posit
     return changes
 
 
-def restore_position(state: PositionsState, position: Position, revision: int) -> None:
-    """Put an open position as stored into the state."""
+def positions_before(state: PositionsState) -> dict[str, Position]:
+    """Every open position as it was last known."""
+    return {row.coin: Position(*structs.astuple(row)) for row in _unpack(state.latest)} | state.restored
+
+
+def restore_position(state: PositionsState, position: Position, revision: int, *, untracked: bool = False) -> None:
+    """Put an open (or untracked) position as stored into the state."""
     state.known[position.coin] = revision
+    if untracked:
+        state.untracked |= {position.coin}
     state.restored[position.coin] = position
     state.marker = b""
 
@@ -109,7 +118,7 @@ def restore_closed_position(state: PositionsState, coin: str, revision: int) -> 
 
 def _compare(state: PositionsState, snapshot: PositionsSnapshot, changes: PositionsChanges) -> None:
     """Find what opened, changed and closed since the last list."""
-    before = {row.coin: Position(*structs.astuple(row)) for row in _unpack(state.latest)} | state.restored
+    before = positions_before(state)
     state.restored = {}
     listed = snapshot.positions
     changes.extend(_close(state, snapshot, old) for coin, old in before.items() if coin not in listed)
@@ -117,7 +126,7 @@ def _compare(state: PositionsState, snapshot: PositionsSnapshot, changes: Positi
         old = before.get(coin)
         if old is None:
             changes.append(_open(state, snapshot, position))
-        elif not _is_same(old, position):
+        elif coin in state.untracked or not _is_same(old, position):
             change = _update(state, snapshot, old, position)
             if change is not None:
                 changes.append(change)
@@ -137,7 +146,9 @@ def _open(state: PositionsState, snapshot: PositionsSnapshot, position: Position
 def _close(state: PositionsState, snapshot: PositionsSnapshot, last: Position) -> PositionChange:
     revision = state.known.pop(last.coin) + 1
     state.closed[last.coin] = revision
-    changes = {"status": {"from": "open", "to": "closed"}, "szi": {"from": float(last.szi), "to": 0.0}}
+    was = "untracked" if last.coin in state.untracked else "open"
+    state.untracked -= {last.coin}
+    changes = {"status": {"from": was, "to": "closed"}, "szi": {"from": float(last.szi), "to": 0.0}}
     return _change(state, snapshot, "closed", "close", last, revision, changes)
 
 
@@ -145,10 +156,14 @@ def _update(
     state: PositionsState, snapshot: PositionsSnapshot, old: Position, position: Position
 ) -> PositionChange | None:
     changes = _changed_fields(old, position)
-    if not changes:
+    resumed = position.coin in state.untracked
+    if not changes and not resumed:
         return None
     revision = state.known[position.coin] = state.known[position.coin] + 1
-    kind = _kind(float(old.szi), float(position.szi), changes)
+    kind: PositionKind = _kind(float(old.szi), float(position.szi), changes) if changes else "resumed"
+    if resumed:
+        state.untracked -= {position.coin}
+        changes = {"status": {"from": "untracked", "to": "open"}, **changes}
     return _change(state, snapshot, "updated", kind, position, revision, changes)
 
 

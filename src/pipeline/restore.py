@@ -24,6 +24,10 @@ CLOSED_WINDOW = timedelta(minutes=15)
 LOOK_BACK = 2 * SEGMENT_SIZE
 _CHUNK = 500
 
+HISTORY = "history"
+"""``source`` of what was not seen but told by the venue's history afterwards."""
+
+_LET_GO = Query(equals={"enabled": False}, sort=(("ethAddress", False),), fields=("ethAddress",))
 _STATES_OF = {
     Collection.TRADER_ORDER_EVENTS: Collection.TRADER_ORDERS,
     Collection.TRADER_POSITION_EVENTS: Collection.TRADER_POSITIONS,
@@ -67,6 +71,19 @@ async def restore_holes(store: Store, diff: Diff) -> int:
     return count
 
 
+async def let_go(store: Store) -> list[str]:
+    """Traders who are no longer followed and have something open: they were let go while nobody was collecting."""
+    gone = [d["ethAddress"] async for d in store.find(Collection.TRADERS, _LET_GO)]
+    found: set[str] = set()
+    for start in range(0, len(gone), _CHUNK):
+        query = Query(
+            equals={"status": "open"}, one_of={"ethAddress": gone[start : start + _CHUNK]}, fields=("ethAddress",)
+        )
+        for collection in (Collection.TRADER_ORDERS, Collection.TRADER_POSITIONS):
+            found |= {document["ethAddress"] async for document in store.find(collection, query)}
+    return [address for address in gone if address in found]
+
+
 async def _behind(store: Store, states: Collection, newest: Mapping[str, list[Mapping[str, Any]]]) -> list[Upsert]:
     identities = list(newest)
     revisions: dict[str, int] = {}
@@ -82,10 +99,15 @@ async def _behind(store: Store, states: Collection, newest: Mapping[str, list[Ma
 
 
 async def _restore_orders(store: Store, diff: Diff, addresses: Mapping[str, Sequence[str]]) -> None:
-    query = Query(equals={"status": "open"}, one_of=addresses)
+    query = Query(one_of={**addresses, "status": ["open", "untracked"]})
     async for document in store.find(Collection.TRADER_ORDERS, query):
-        order = order_of_document(document)
-        diff.restore_order(document["ethAddress"], document.get("dex", ""), order, document["revision"])
+        diff.restore_order(
+            document["ethAddress"],
+            document.get("dex", ""),
+            order_of_document(document),
+            document["revision"],
+            untracked=document["status"] == "untracked",
+        )
 
 
 async def _restore_closed(store: Store, diff: Diff, addresses: Mapping[str, Sequence[str]], now_ms: int) -> None:
@@ -103,16 +125,20 @@ async def _restore_closed(store: Store, diff: Diff, addresses: Mapping[str, Sequ
             event.get("dex", ""),
             event["oid"],
             revision=event["revision"],
-            cloid=None if event.get("replacedBy") else event.get("cloid"),
+            # What history told ended long before it was stored: no modify can be recognised by that time.
+            cloid=None if event.get("replacedBy") or event.get("source") == HISTORY else event.get("cloid"),
             closed_ms=_ms(event["receivedAt"]),
+            explained=event.get("closeReason") not in {None, "unknown"},
         )
 
 
 async def _restore_positions(store: Store, diff: Diff, addresses: Mapping[str, Sequence[str]]) -> None:
     async for document in store.find(Collection.TRADER_POSITIONS, Query(one_of=addresses)):
         trader, dex = document["ethAddress"], document.get("dex", "")
-        if document["status"] == "open":
-            diff.restore_position(trader, dex, position_of_document(document), document["revision"])
+        if document["status"] != "closed":
+            untracked = document["status"] == "untracked"
+            position, revision = position_of_document(document), document["revision"]
+            diff.restore_position(trader, dex, position, revision, untracked=untracked)
         else:
             diff.restore_closed_position(trader, dex, document["coin"], document["revision"])
 

@@ -10,7 +10,7 @@ from msgspec import structs
 from src.models.orders import Order
 from src.models.positions import CumFunding, Leverage, Position
 from src.models.writes import Collection, Upsert
-from src.pipeline.documents import keep_parent, to_ms
+from src.pipeline.documents import keep_parent, note_sight, to_ms
 
 
 def order_of_document(document: Mapping[str, Any]) -> Order:
@@ -68,13 +68,14 @@ def _upsert_of_event(collection: Collection, event: Mapping[str, Any]) -> Upsert
     at = event.get("venueTime") or (event["timestamp"] if "kind" in event else received)
     values["updatedAt"] = received
     if event["action"] == "closed":
-        values["closedAt"] = at
+        values.setdefault("closedAt", at)
         if collection is Collection.TRADER_ORDERS:
-            values["closeReason"] = "unknown"
+            values.setdefault("closeReason", "unknown")
     elif event.get("kind") == "open":
         values.update(openedAt=at, closedAt=None, closeObserved=None)
     elif event["changes"].get("status", {}).get("to") == "open":
         values.update(closedAt=None, closeReason=None, closeObserved=None)
+    note_sight(values, event["action"], event["changes"], received)
     if collection is Collection.TRADER_ORDERS:
         keep_parent(values, event["changes"])
     identity = str(event["_id"]).rpartition(":")[0]

@@ -61,17 +61,22 @@ INDEXES: Mapping[Collection, tuple[Index, ...]] = {
         _by("receivedAt", expires=True),
     ),
     Collection.TRADER_ACCOUNTS: (_by("ethAddress", "-timestamp"),),
-    Collection.TRADER_FILLS: (_by("ethAddress", "-timestamp"), _by("coin", "-timestamp")),
+    Collection.TRADER_FILLS: (_by("ethAddress", "-timestamp"), _by("ethAddress", "oid"), _by("coin", "-timestamp")),
     Collection.TRADERS: (_by("ethAddress", unique=True),),
     Collection.ORDERBOOKS: (_by("venue", "symbol", unique=True),),
     Collection.ORDERBOOK_SNAPSHOTS: (_by("venue", "symbol", "-timestamp"), _by("receivedAt", expires=True)),
     Collection.TRADES: (_by("venue", "symbol", "-timestamp"),),
+    Collection.QUOTES: (_by("venue", "symbol"),),
+    Collection.BARS: (_by("venue", "symbol", "interval", "-timestamp"),),
+    Collection.TRADING_STATUS: (_by("venue", "symbol", "-timestamp"),),
     Collection.CANDLES: (_by("venue", "symbol", "interval", "-timestamp"),),
     Collection.COVERAGE: (_by("stream", "from"), _by("subject", "from"), _by("to")),
     Collection.STREAMS: (),
     Collection.ALERTS: (),
     Collection.DEAD_LETTERS: (_by("receivedAt"), _by("keptAt", expires=True)),
     Collection.SCHEMA: (),
+    Collection.BACKFILLS: (_by("kind", "subject"),),
+    Collection.LEADERBOARD_HISTORY: (_by("ethAddress", "-day"), _by("day", expires=True)),
 }
 
 

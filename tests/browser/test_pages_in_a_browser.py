@@ -42,8 +42,7 @@ def url(binary, mongod, tmp_path_factory):
             "MONGODB_URI": mongod.uri,
             "MONGODB_DATABASE": database,
             "HYPERLIQUID_TRADERS": ",".join(venue.traders),
-            "HYPERLIQUID_MAX_USERS": "2",
-            "HYPERLIQUID_COINS": "BTC,ETH",
+            "HYPERLIQUID_COINS": "BTC,ETH,NOSUCH",
             "TRADER_WS_CLIENTS": "3",
         }
         with running(tmp_path_factory.mktemp("program"), **settings) as program:
@@ -74,7 +73,7 @@ async def test_the_status_page_shows_what_is_collected_and_what_is_wrong(binary,
         assert await page.value("document.getElementById('status').textContent") == "degraded"
         first = await page.value("document.querySelector('#streams tbody tr').innerText")
         assert "failed" in first
-        assert "user" in first
+        assert "NOSUCH" in first
         assert await page.value(VISIBLE.format("#streams tbody tr td:nth-child(3)")), "the reason has to be in sight"
         cards = await page.value(
             "Object.fromEntries([...document.querySelectorAll('.card')].map((c) => [c.children[1].textContent,"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from src.models.changes import (
     AccountSample,
+    BarSeen,
     BookChange,
     Change,
     DeadLetter,
@@ -11,12 +14,17 @@ from src.models.changes import (
     HoleClosed,
     HoleOpened,
     OrderChange,
+    OrderEnded,
     OrderLink,
     PositionChange,
     PositionMarks,
+    QuoteSeen,
+    TradeCancelledSeen,
+    TradeCorrectedSeen,
     TradeSeen,
+    TradingStatusSeen,
 )
-from src.models.messages import Book, Fill, Level, Trade
+from src.models.messages import Bar, Book, Fill, Level, Quote, Trade, TradeCancelled, TradeCorrected, TradingStatus
 from src.models.positions import Account, CumFunding, Leverage, MarginSummary
 from tests.support.trader_states import START_MS, TRADER, VENUE, a_position, an_order
 
@@ -49,12 +57,40 @@ def every_change() -> list[Change]:
         OrderChange(VENUE, TRADER, "", "new", order, 1, {}, None, START_MS),
         OrderChange(VENUE, TRADER, "xyz", "updated", order, 2, fields, START_MS, START_MS, None, 5, 6, reopened=True),
         OrderChange(VENUE, TRADER, "", "closed", an_order(1), 3, {}, START_MS, START_MS, "late"),
+        OrderChange(
+            VENUE,
+            TRADER,
+            "",
+            "closed",
+            an_order(1),
+            2,
+            {},
+            None,
+            START_MS,
+            "live",
+            reason="filled",
+            ended_ms=START_MS,
+            source="history",
+        ),
+        OrderEnded(VENUE, TRADER, 2**40, 3, "siblingFilledCanceled", START_MS, START_MS + 1),
         OrderLink(VENUE, TRADER, 2**40, 2**41, None),
         PositionChange(VENUE, TRADER, "", "updated", "flip", position, 7, fields, START_MS, START_MS),
         PositionMarks(VENUE, TRADER, "", position, 7, None, START_MS),
         AccountSample(VENUE, TRADER, "", Account(summary, None, "1", "2"), START_MS, START_MS),
         BookChange(book, changed=True),
         TradeSeen(trade),
+        TradeSeen(msgspec.structs.replace(trade, exchange_name="IEX", tape="C", ts_ns=2**62, update="cancelled")),
+        TradeCorrectedSeen(
+            TradeCorrected(VENUE, "BTC", "76", "0.9", "2", trade, START_MS, START_MS + 1, ("@",), START_MS * 10**6)
+        ),
+        TradeCancelledSeen(
+            TradeCancelled(VENUE, "BTC", "76", "0.9", "2", START_MS, START_MS, "C", "V", "IEX", "C", 2**62)
+        ),
+        QuoteSeen(
+            Quote(VENUE, "BTC", "1", "2", "0", "0", START_MS, START_MS, "Q", " ", ("R",), "A", 2**62, "shares")
+        ),
+        BarSeen(Bar(VENUE, "BTC", "1m", "1", "2", "0.5", "1.5", "9", START_MS, START_MS, "1.2", 3, updated=True)),
+        TradingStatusSeen(TradingStatus(VENUE, "BTC", "H", "halt", START_MS, START_MS, "T1", "news", "C", 2**62)),
         FillSeen(fill),
         HoleOpened(STREAM, VENUE, START_MS, "disconnect", "code 1006"),
         HoleClosed(STREAM, VENUE, START_MS, START_MS + 5, "disconnect"),

@@ -136,6 +136,16 @@ COMPOSED: list[Any] = [
     _envelope("l2Book", {"coin": "BTC", "time": 1791278882097, "levels": _LEVELS, "fast": True}),
     _envelope("trades", [_TRADE, {**_TRADE, "tid": 2}]),
     _envelope("userFills", {"user": USER, "isSnapshot": True, "fills": [_FILL]}),
+    _envelope(
+        "userHistoricalOrders",
+        {
+            "user": USER,
+            "orderHistory": [
+                {"order": {**_ORDER, "children": [_CHILD]}, "status": "open", "statusTimestamp": 1791280999484},
+                {"order": {**_ORDER, "oid": 9}, "status": "marginCanceled", "statusTimestamp": 1791280999485},
+            ],
+        },
+    ),
     _envelope("subscriptionResponse", {"method": "subscribe", "subscription": _SUBSCRIPTION}),
     _envelope("error", "Already subscribed: " + json.dumps(_SUBSCRIPTION)),
     _envelope("webData3", {"userState": {"user": USER}}),

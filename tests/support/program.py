@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from src.config import FUTURE_PREFIXES, setting_names
+from src.config import OUR_PREFIXES, setting_names
 
 ROOT = Path(__file__).parents[2]
 QUICK = {
@@ -42,7 +42,7 @@ def wait_until(condition, timeout_s=60.0, what="the condition"):
 def clean_environment(**values):
     """The environment of this process without any setting of the program, and with ``values``."""
     ours = {*setting_names()}
-    kept = {k: v for k, v in os.environ.items() if k not in ours and not k.startswith(FUTURE_PREFIXES)}
+    kept = {k: v for k, v in os.environ.items() if k not in ours and not k.startswith(OUR_PREFIXES)}
     kept = {k: v for k, v in kept.items() if not k.startswith(("TRADER_", "HYPERLIQUID_", "MONGODB_"))}
     nowhere = {"HYPERLIQUID_API_URL": "http://127.0.0.1:9"}  # no test may ask the real venue
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **nowhere, **values}

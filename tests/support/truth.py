@@ -61,6 +61,7 @@ class Verdict:
     struck: Counter = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     holes: int = 0
+    explained: int = 0
     stats: dict = field(default_factory=dict)
 
     def __str__(self):
@@ -213,26 +214,41 @@ async def compare(store, simulator):
     verdict = Verdict(struck=Counter({kind.value: n for kind, n in simulator.faults.struck.items()}))
     verdict.uncertain = len(expected.uncertain)
     verdict.holes = await store.count(Collection.COVERAGE, Query())
-    await _compare_orders(store, expected, verdict)
+    await _compare_orders(store, expected, verdict, _endings(simulator))
     await _compare_positions(store, expected, verdict)
     return verdict
 
 
-async def _compare_orders(store, expected, verdict):
+def _endings(simulator):
+    """(trader, oid) -> reason and time, by the truth log."""
+    ended = simulator.truth.of("filled", "canceled")
+    return {(event.trader, event.oid): (event.reason or "filled", event.time_ms) for event in ended}
+
+
+async def _compare_orders(store, expected, verdict, endings):
+    # States first: what the history tells may be stored at this very moment, its events before its state.
+    states = {(d["ethAddress"], d["oid"]): d async for d in store.find(Collection.TRADER_ORDERS, Query())}
     events = defaultdict(list)
     async for event in store.find(Collection.TRADER_ORDER_EVENTS, Query(sort=(("revision", False),))):
         events[event["ethAddress"], event["oid"]].append(event)
-    states = {(d["ethAddress"], d["oid"]): d async for d in store.find(Collection.TRADER_ORDERS, Query())}
     verdict.orders, verdict.order_events = len(states), sum(len(e) for e in events.values())
     for key in expected.orders.keys() | events.keys() | states.keys():
+        _check_reason(f"order {key}", states.get(key), endings.get(key), verdict)
         if key in expected.uncertain:
             continue
         wanted = expected.orders.get(key, [])
         stored = [_order_action(event) for event in events.get(key, [])]
+        if events.get(key) and events[key][0].get("source"):  # no list need have shown it
+            state = states.get(key) or await _state_of(store, key)
+            _check_told(f"order {key}", stored, events[key], state, verdict)
+            continue
         if wanted != stored:
             verdict.problems.append(f"order {key}: expected {wanted}, stored {stored}")
             continue
         _check_revisions(f"order {key}", events[key], states.get(key), verdict)
+        if key not in expected.order_states:
+            verdict.problems.append(f"order {key}: no list showed it; stored {states.get(key)}")
+            continue
         status, row = expected.order_states[key]
         _check_state(f"order {key}", states.get(key), status, row, ORDER_FIELDS, verdict)
 
@@ -257,6 +273,32 @@ async def _compare_positions(store, expected, verdict):
         status, row = expected.position_states[key]
         fields = ("szi", "entryPx") if status == "open" else ("entryPx",)
         _check_state(f"position {key}", states.get(key), status, row, fields, verdict)
+
+
+async def _state_of(store, key):
+    """The state of an order whose events are stored already; None when it does not come."""
+    for _ in range(100):
+        query = Query(equals={"_id": f"{key[0]}:{key[1]}"}, limit=1)
+        async for state in store.find(Collection.TRADER_ORDERS, query):
+            return state
+        await asyncio.sleep(0.05)
+    return None
+
+
+def _check_reason(name, state, ending, verdict):
+    """What is told of an end is true; it may not be told yet."""
+    if state is None or state["status"] != "closed" or state["closeReason"] == "unknown":
+        return
+    verdict.explained += 1
+    reason, time_ms = ending or ("none, it lives", None)
+    if (state["closeReason"], state["closedAt"]) != (reason, to_date(time_ms)):
+        verdict.problems.append(f"{name}: ended {state['closeReason']} at {state['closedAt']} instead of {ending}")
+
+
+def _check_told(name, stored, events, state, verdict):
+    if stored != ["new", "closed"] or state is None or state["closeReason"] == "unknown":
+        verdict.problems.append(f"{name}: told by {events[0]['source']}, stored {stored}, {state}")
+    _check_revisions(name, events, state, verdict)
 
 
 def _order_action(event):

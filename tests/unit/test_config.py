@@ -191,15 +191,6 @@ class TestUnknownNames:
         }
         assert problems(tmp_path, **added) == []
 
-    def test_names_of_later_versions(self, tmp_path):
-        settings = load_settings(tmp_path, {"ALPACA_API_KEY": "hunter2", "REDIS_URL": "redis://x"})
-        assert len(settings.notices) == 2
-        assert all("not available yet" in notice for notice in settings.notices)
-        assert "hunter2" not in str(settings.notices)
-        write(tmp_path, ".env.local", "GATEWAY_BATCH_INTERVAL_MS=100\n")
-        (line,) = problems(tmp_path)
-        assert "not available yet" in line
-
 
 class TestValues:
     @pytest.mark.parametrize(
@@ -278,7 +269,7 @@ class TestValues:
             ("MONGODB_DATABASE", "a.b", "letters"),
             ("MONGODB_DATABASE", "", "is empty"),
             ("MONGODB_CACHE_GB", "0.1", "0.25"),
-            ("HYPERLIQUID_EGRESS", "direct,http://p:1", "several egress addresses are not available yet"),
+            ("HYPERLIQUID_EGRESS", "direct,http://p:1,direct", "names one way twice"),
             ("HYPERLIQUID_EGRESS", "", "is empty"),
             ("HYPERLIQUID_EGRESS", "socks5://p:1", "http://"),
             ("HYPERLIQUID_TRADER_FEED", "webdata2", "'webData2'"),
@@ -350,7 +341,6 @@ class TestTogether:
             },
         )
         for part in (
-            "12 traders",
             "nothing to follow",
             "API_TOKEN is short",
             "API_TOKEN stands in .env",

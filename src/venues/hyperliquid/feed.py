@@ -36,6 +36,7 @@ STATE_STALE_S = 60.0
 _PING = '{"method":"ping"}'
 
 TraderFeed = Literal["split", "webData2"]
+HISTORY_CHANNEL = "userHistoricalOrders"
 SPLIT_CHANNELS = frozenset({"clearinghouseState", "openOrders"})
 
 
@@ -87,6 +88,8 @@ class TraderStreams(Struct, frozen=True):
     positions: bool
     fills: bool
     dexes: tuple[str, ...] = ()
+    history: bool = False
+    """Statuses of orders as they change: why orders ended, and what lived between two lists."""
 
     def subscriptions(self, trader: str) -> list[Subscription]:
         """The subscriptions of one trader; together they count as one user."""
@@ -102,6 +105,8 @@ class TraderStreams(Struct, frozen=True):
                     wanted.append(_user_stream("openOrders", trader, dex, STATE_SILENT_S))
         if self.fills:
             wanted.append(_user_stream("userFills", trader, "", None))
+        if self.history:
+            wanted.append(_user_stream(HISTORY_CHANNEL, trader, "", None))
         return wanted
 
 

@@ -24,7 +24,9 @@ from src.models.messages import (
     Ignored,
     Level,
     Message,
+    OrderHistory,
     OrdersSnapshot,
+    OrderStatus,
     Pong,
     PositionsSnapshot,
     Refusal,
@@ -36,6 +38,7 @@ from src.models.positions import Account, Position
 from src.models.streams import StreamKey
 from src.venues.hyperliquid import wire
 from src.venues.hyperliquid.legacy import without_market
+from src.venues.hyperliquid.statuses import is_end, is_refusal
 
 VENUE = "hyperliquid"
 GREETING = b"Websocket connection established."
@@ -83,6 +86,7 @@ class HyperliquidMapper:
             wire.L2BookFrame: self._book,
             wire.TradesFrame: self._trades,
             wire.UserFillsFrame: self._fills,
+            wire.UserHistoricalOrdersFrame: self._order_history,
             wire.SubscriptionResponseFrame: self._ack,
             wire.ErrorFrame: self._refusal,
             wire.PongFrame: lambda *_: Pong(),
@@ -272,6 +276,25 @@ class HyperliquidMapper:
             hash=fill.hash,
             liquidation=fill.liquidation,
             is_snapshot=is_snapshot,
+        )
+
+    def _order_history(self, frame: wire.UserHistoricalOrdersFrame, received_ms: int, size: int) -> Decoded:
+        data = frame.data
+        trader = self._address(data.user)
+        rows = tuple(self._order_status(row) for row in data.orderHistory)
+        history = OrderHistory(VENUE, trader, received_ms, rows, "userHistoricalOrders", data.isSnapshot)
+        newest = max((row.status_ms for row in rows), default=None)
+        return Data(StreamKey(VENUE, "userHistoricalOrders", trader), newest, (history,), size, received_ms)
+
+    def _order_status(self, row: wire.WireOrderStatus) -> OrderStatus:
+        self._check_order(row.order)
+        return OrderStatus(
+            order=Order(*structs.astuple(row.order)[:_ORDER_WIDTH]),
+            status=_name(row.status),
+            status_ms=row.statusTimestamp,
+            ended=is_end(row.status),
+            lived=not is_refusal(row.status),
+            children=tuple(child.oid for child in row.order.children or ()),
         )
 
     # -- markets -------------------------------------------------------------------------------------------------

@@ -152,6 +152,22 @@ class UserFillsData(Struct):
     isSnapshot: bool = False  # noqa: N815
 
 
+class WireOrderStatus(Struct, gc=False):
+    """Element of ``userHistoricalOrders`` and ``historicalOrders``."""
+
+    order: WireOrder
+    status: str
+    statusTimestamp: Millis  # noqa: N815
+
+
+class UserHistoricalOrdersData(Struct):
+    """Payload of ``userHistoricalOrders``; ``isSnapshot`` is absent on increments."""
+
+    user: str
+    orderHistory: list[WireOrderStatus]  # noqa: N815
+    isSnapshot: bool = False  # noqa: N815
+
+
 class WireSubscription(Struct):
     """The identifying fields of a subscription; an acknowledgement echoes them, normalised."""
 
@@ -210,6 +226,12 @@ class UserFillsFrame(Struct, tag="userFills", tag_field="channel"):
     data: UserFillsData
 
 
+class UserHistoricalOrdersFrame(Struct, tag="userHistoricalOrders", tag_field="channel"):
+    """Statuses of a trader's orders, of all dexes and spot."""
+
+    data: UserHistoricalOrdersData
+
+
 class SubscriptionResponseFrame(Struct, tag="subscriptionResponse", tag_field="channel"):
     """Acknowledgement of subscribe or unsubscribe."""
 
@@ -234,6 +256,7 @@ Frame = (
     | L2BookFrame
     | TradesFrame
     | UserFillsFrame
+    | UserHistoricalOrdersFrame
     | SubscriptionResponseFrame
     | ErrorFrame
     | PongFrame
@@ -266,7 +289,6 @@ KNOWN_BUT_NOT_KEPT = frozenset(
         "twapStates",
         "user",
         "userFundings",
-        "userHistoricalOrders",
         "userNonFundingLedgerUpdates",
         "userTwapHistory",
         "userTwapSliceFills",

@@ -88,7 +88,7 @@ def program(folder, scripted, stored):
     }
     with running(folder, **settings) as started:
         started.banner()
-        wait_until(lambda: len(scripted.subscribed) == 5, what="all subscriptions")
+        wait_until(lambda: len(scripted.subscribed) == 6, what="all subscriptions")
         yield started
 
 
@@ -150,7 +150,7 @@ def test_a_frame_of_20_mib_costs_one_reconnect(program, scripted, database):
     wait_until(lambda: scripted.connects == connects + 1, what="the reconnect")
     program.until_stats(lambda stats: sum(n for r, n in stats["messages_rejected"].items() if "big" in r) == 1)
     # At least: a venue that stays silent for long enough is asked anew as well.
-    wait_until(lambda: len(scripted.subscribed) >= 10, what="all subscriptions again")
+    wait_until(lambda: len(scripted.subscribed) >= 12, what="all subscriptions again")
     wait_until(lambda: database.coverage.count_documents({"reason": "disconnect"}) >= 2)
 
 

@@ -80,7 +80,7 @@ def test_orders_only(started):
     assert "orders, fills of 2 traders" in program.banner()
     filled(database, "trader_orders", "trader_order_events", "trader_fills", "orderbooks", "trades")
     empty(database, "trader_positions", "trader_position_events", "trader_accounts")
-    assert channels(program) == {"openOrders", "userFills", "l2Book", "trades"}
+    assert channels(program) == {"openOrders", "userHistoricalOrders", "userFills", "l2Book", "trades"}
 
 
 def test_positions_only_without_a_market_on_the_split_feed(started):
@@ -126,7 +126,7 @@ def test_an_older_node_is_found_out(started):
     filled(database, "trader_orders", "trader_positions", "trader_accounts", "orderbooks")
     assert program.stats()["trader_feed"] == "webData2"
     assert program.event("trader_feed_changed")["feed"] == "webData2"
-    assert channels(program) == {"webData2", "userFills", "l2Book", "trades"}
+    assert channels(program) == {"webData2", "userHistoricalOrders", "userFills", "l2Book", "trades"}
     program.until_stats(lambda stats: set(stats["states"]) == {"fresh"})
 
 

@@ -86,7 +86,9 @@ def test_frozen_later_collection_goes_on_and_health_is_degraded(program, server)
         assert health["status"] == "degraded"
         assert program.until_status("/health/live", 200)
         assert program.until_status("/health/ready", 503)
-        assert {connection["state"] for connection in stats["connections"]} == {"open"}
+        states = {connection["state"] for connection in stats["connections"]}
+        assert "open" in states
+        assert states <= {"open", "idle"}, "idle are those for looks, as long as nobody has to wait for one"
     finally:
         server.thaw()
 

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from src.venues.hyperliquid.simulator import subscriptions
 from tests.support.truth import truth_run
 
 SECONDS = float(os.environ.get("TRUTH_SECONDS", "12"))
@@ -45,4 +46,22 @@ async def test_without_faults_nothing_is_uncertain_and_no_hole_opens_while_runni
     print(f"\nno faults: {verdict}")
     assert not verdict.problems, "\n".join(verdict.problems[:20])
     assert verdict.uncertain == 0
+    assert verdict.stats["diff"]["holes_open"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.timeout(120 + 2 * SECONDS)
+async def test_a_venue_that_does_not_know_the_history_feed_agrees_with_the_truth(
+    mongo_uri, database_name, monkeypatch
+):
+    known = subscriptions.USER_TYPES - {"userHistoricalOrders"}
+    monkeypatch.setattr(subscriptions, "USER_TYPES", known)
+    verdict = await truth_run(mongo_uri, database_name, seed=5, seconds=SECONDS, faults_per_minute=0)
+    print(f"\nno history feed: {verdict}")
+    assert not verdict.problems, "\n".join(verdict.problems[:20])
+    assert verdict.stats["trader_feed"] == "split"
+    assert verdict.explained > 20
+    assert verdict.stats["rest"]["refused"] == 0
+    assert verdict.stats["rest"]["used"]["reason"] > 0
     assert verdict.stats["diff"]["holes_open"] == 0

@@ -68,6 +68,7 @@ class FakeTraders:
         self.known: set[str] = set()
         self.calls: list[tuple[str, list[str], dict[str, Any]]] = []
         self.error: Exception | None = None
+        self.views: dict[str, dict[str, Any]] = {}
 
     async def add(self, addresses: list[str], *, source: str, tags: list[str]) -> int:
         if self.error:
@@ -76,6 +77,9 @@ class FakeTraders:
         new = set(addresses) - self.known
         self.known |= new
         return len(new)
+
+    def view(self, address: str) -> Mapping[str, Any] | None:
+        return self.views.get(address)
 
     async def remove(self, addresses: list[str]) -> int:
         self.calls.append(("remove", addresses, {}))

@@ -43,7 +43,7 @@ async def test_single_documents_take_no_parameters(client, path):
         ("ethAddress[$ne]=x", "is not known"),
         ("coin=$gt", "coin='$gt'"),
         ("coin=%00", "coin="),
-        ("status=opne", "'open' or 'closed'"),
+        ("status=opne", "'open', 'closed' or 'untracked'"),
         ("from=yesterday", "2026-01-31T12:00:00Z"),
         ("from=99999999999999999999", "milliseconds"),
         ("to=-1", "milliseconds"),

@@ -2,6 +2,8 @@
 
 import pytest
 
+from src.models.writes import Collection
+
 
 async def test_add_counts_the_new_ones_in_lower_case(world, client):
     body = {"addresses": [world.alice.upper().replace("X", "x"), world.alice, world.bob], "tags": ["whale", "whale"]}
@@ -67,3 +69,14 @@ async def test_a_process_that_follows_nobody_says_so(world):
             assert answer.status_code == 409
             assert "TRADER_WS_ENABLED" in answer.json()["detail"]
         assert (await client.get("/api/traders")).status_code == 200
+
+
+async def test_the_list_says_how_each_is_followed_now(world, client):
+    told = {"mode": "rotation", "lastLookAgeS": 12.5, "lookWithinS": 90.0, "late": False, "changesPerHour": 3.0}
+    world.traders.views = {world.alice: told}
+    world.store.documents[Collection.TRADERS] = [
+        {"_id": address, "ethAddress": address, "enabled": True, "source": "manual"}
+        for address in (world.alice, world.bob)
+    ]
+    items = (await client.get("/api/traders")).json()["items"]
+    assert {item["ethAddress"]: item["now"] for item in items} == {world.alice: told, world.bob: None}

@@ -12,8 +12,10 @@ from benchmarks import (
     collector_load,
     decoding,
     flush_speed,
+    following,
     journal_speed,
     order_memory,
+    stockbit_book,
     trader_scaling,
     unchanged_message,
 )
@@ -30,6 +32,14 @@ def test_decoding_is_compared_with_the_json_parser_on_the_same_messages(module):
         assert 0 < row.ratio.low <= row.ratio.median <= row.ratio.high
         assert row.value.median < row.peer_value.high * row.ratio.high * 1.01
         assert re.search(r"1\d\d,\d\d\d bytes, 40 orders, 12 positions", row.note)
+
+
+def test_a_side_of_an_order_book_is_timed_as_it_follows_others_and_afresh():
+    live, afresh, compared = stockbit_book.measure(Effort.TINY)
+    assert live.goal == Goal(50.0)
+    assert 0 < live.value.low <= afresh.value.high
+    assert compared.peer_value.low > 0
+    assert "60 levels" in live.note
 
 
 def test_a_mapper_that_finds_no_change_is_not_timed(monkeypatch):
@@ -156,3 +166,23 @@ def test_order_changes_are_what_the_decoding_measure_counts():
     assert collected.order_changes == 3
     collected.take(session.voice.changed())
     assert collected.order_changes == 4
+
+
+def test_following_measures_every_way_and_what_ten_subscriptions_miss():
+    rows = following.measure(Effort.TINY)
+    assert len(rows) == len(following.CASES)
+    for row in rows:
+        assert all(row.holds.values()), row
+        assert row.value.median > 0
+        assert re.search(r"of \d[\d,]* order events seen", row.note)
+    shares = [float(re.search(r"([\d.]+)% of", row.note)[1]) for row in rows]
+    assert shares[0] > shares[-1]  # thirty by turns against ten live
+
+
+def test_following_nobody_is_no_figure(monkeypatch):
+    async def blind(*_):
+        return following.Seen([], 0.0, 1, 0.0, 0, 0)
+
+    monkeypatch.setattr(following, "_live", blind)
+    with pytest.raises(MeasureError, match="nobody"):
+        following.measure(Effort.TINY)

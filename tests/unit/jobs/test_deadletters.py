@@ -2,8 +2,8 @@
 
 import pytest
 
-from src.app import build_core
 from src.config import Settings
+from src.core import build_core
 from src.jobs.deadletters import DeadLetters
 from src.jobs.hyperliquid import make_feed
 from src.jobs.replay import Replay

@@ -1,14 +1,19 @@
 """REST answers of the venue as history: through the mapper of live frames."""
 
+import asyncio
+from pathlib import Path
+
 import pytest
+from msgspec import structs
 
 from src.jobs.history import PastOrder, Shown
 from src.jobs.hyperliquid_history import HyperliquidHistory
 from src.models.clock import ManualClock
 from src.models.errors import VenueError
 from src.models.messages import Fill, Trade
-from src.venues.hyperliquid.feed import SPLIT_CHANNELS
+from src.venues.hyperliquid.feed import HISTORY_CHANNEL, SPLIT_CHANNELS
 from src.venues.hyperliquid.rest import OrderOutcome
+from src.venues.hyperliquid.weight_budget import Priority, WeightBudget
 
 USER = "0x00000000000000000000000000000000000000aa"
 FILL = (
@@ -26,25 +31,30 @@ class Answers:
     """Stands in for `HyperliquidRest`."""
 
     def __init__(self, *, body=b"[]", outcomes=()):
-        self.body, self.outcomes, self.asked = body, list(outcomes), []
+        self.body, self.outcomes, self.asked, self.priorities = body, list(outcomes), [], []
 
-    async def order_status(self, user, oid):
+    async def order_status(self, user, oid, *, priority):
         self.asked.append((user, oid))
+        self.priorities.append(priority)
         return self.outcomes[0] if self.outcomes else None
 
-    async def historical_orders(self, user):
-        return self.outcomes
-
-    async def user_fills_by_time(self, user, start_ms):
-        self.asked.append((user, start_ms))
+    async def info(self, payload, *, priority):
+        self.asked.append(payload)
+        self.priorities.append(priority)
         return self.body
 
-    async def recent_trades(self, coin):
+    async def user_fills_by_time(self, user, start_ms, *, priority):
+        self.asked.append((user, start_ms))
+        self.priorities.append(priority)
+        return self.body
+
+    async def recent_trades(self, coin, *, priority):
+        self.priorities.append(priority)
         return self.body
 
 
 def history_of(**answers):
-    return HyperliquidHistory(Answers(**answers), ManualClock(wall_ms=1_791_280_950_000))
+    return HyperliquidHistory([Answers(**answers)], ManualClock(wall_ms=1_791_280_950_000))
 
 
 async def test_fills_are_those_a_live_frame_would_have_shown():
@@ -92,7 +102,43 @@ async def test_statuses(status, order, ended, rested):
     outcome = OrderOutcome(7, status, 55, order)
     wanted = PastOrder(7, status, 55, ended=ended, rested=rested)
     assert await history_of(outcomes=[outcome]).past_order(USER, 7) == wanted
-    assert await history_of(outcomes=[outcome]).past_orders(USER) == [wanted]
+    answer = b'[{"order":{"oid":7,"coin":"BTC","side":"B","limitPx":"1","sz":"0","children":[{"oid":8,"coin":"BTC",'
+    answer += b'"side":"A","limitPx":"2","sz":"1"}],' + order[1:] + b',"status":"' + status.encode()
+    answer = answer.replace(b",}", b"}") + b'","statusTimestamp":55}]'
+    [past] = await history_of(body=answer).past_orders(USER)
+    assert structs.replace(past, row=None) == wanted
+    assert (past.row.order.oid, past.row.status, past.row.status_ms, past.row.children) == (7, status, 55, (8,))
+    assert past.row.ended is (ended and status != "somethingNew")  # a word that nobody knows explains nothing
+    assert past.row.lived is not status.endswith("ejected")
+
+
+async def test_every_question_has_the_priority_of_who_asks():
+    rest = Answers()
+    history = HyperliquidHistory([rest], ManualClock(), priority=Priority.REASON)
+    await history.past_order(USER, 1)
+    await history.past_orders(USER)
+    await history.fills(USER, 5)
+    await history.recent_trades("BTC")
+    assert rest.priorities == [Priority.REASON] * 4
+    rest = Answers()
+    await HyperliquidHistory([rest], ManualClock()).past_order(USER, 1)
+    assert rest.priorities == [Priority.REPAIR]
+
+
+def test_weights_are_those_the_venue_bills():
+    history = history_of()
+    assert history.weight_of_one == 2
+    assert [history.weight_of_all(rows) for rows in (0, 1, 2_000, 9_999)] == [20, 21, 120, 120]
+
+
+async def test_recorded_histories_are_understood():
+    path = Path(__file__).parents[4] / "shared/data/hyperliquid/recorded/pysdk_historical_orders.json"
+    if not path.exists():
+        pytest.skip("recorded data is not here: pysdk_historical_orders.json")
+    past = await history_of(body=path.read_bytes()).past_orders(USER)
+    assert len(past) > 0
+    assert all(one.row.order.oid == one.oid for one in past)
+    assert {one.status for one in past} >= {"canceled", "iocCancelRejected"}
 
 
 async def test_an_order_of_another_shape_is_a_fault_of_the_venue():
@@ -101,5 +147,23 @@ async def test_an_order_of_another_shape_is_a_fault_of_the_venue():
 
 
 def test_every_channel_that_is_subscribed_shows_something():
-    assert set(SPLIT_CHANNELS) | {"webData2", "userFills", "trades", "l2Book"} <= set(HyperliquidHistory.shown)
+    channels = {"webData2", "userFills", "trades", "l2Book", HISTORY_CHANNEL}
+    assert set(SPLIT_CHANNELS) | channels <= set(HyperliquidHistory.shown)
     assert HyperliquidHistory.shown["webData2"] == {Shown.ORDERS, Shown.POSITIONS}
+
+
+async def test_a_request_goes_out_where_nobody_is_ahead_and_most_is_left():
+    clock = ManualClock()
+    rests = [Answers(), Answers(), Answers()]
+    for rest, spent in zip(rests, (0, 500, 200), strict=True):
+        rest.budget = WeightBudget(clock=clock)
+        rest.budget.settle(rest.budget.take(spent), spent)
+    rests[0].budget.pause(5)
+    history = HyperliquidHistory(rests, clock)
+    await history.past_order(USER, 1)
+    assert [len(rest.asked) for rest in rests] == [0, 0, 1]
+    waiting = asyncio.create_task(rests[2].budget.acquire(1_000, Priority.REPAIR))
+    await asyncio.sleep(0)
+    await history.past_order(USER, 2)
+    assert [len(rest.asked) for rest in rests] == [0, 1, 1]
+    waiting.cancel()

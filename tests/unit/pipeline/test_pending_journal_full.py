@@ -9,6 +9,7 @@ import pytest
 
 from src.models.changes import (
     AccountSample,
+    BarSeen,
     BookChange,
     Change,
     DeadLetter,
@@ -18,6 +19,7 @@ from src.models.changes import (
     OrderChange,
     PositionChange,
     PositionMarks,
+    QuoteSeen,
     TradeSeen,
 )
 from src.models.clock import ManualClock
@@ -139,11 +141,12 @@ def test_above_the_second_mark_trades_fills_marks_and_samples_give_way_too(rig):
     rig.fill_to(HISTORY_STOPS_AT)
     everything = every_change()
     rig.pending.add(everything, TRADES)
-    assert rig.dropped() == {"book": 1, "trade": 1, "fill": 1, "marks": 1, "account": 1}
+    trades = len(of_kind(everything, TradeSeen))
+    assert rig.dropped() == {"book": 1, "trade": trades, "fill": 1, "marks": 1, "account": 1, "quote": 1, "bar": 1}
     stored = rig.store_all()
     kinds = (OrderChange, PositionChange)
     assert of_kind(stored, *kinds) == of_kind(everything, *kinds)
-    assert of_kind(stored, TradeSeen, FillSeen, PositionMarks, AccountSample) == []
+    assert of_kind(stored, TradeSeen, FillSeen, PositionMarks, AccountSample, QuoteSeen, BarSeen) == []
 
 
 def test_orders_and_positions_are_never_dropped_for_them_the_diff_waits(rig):

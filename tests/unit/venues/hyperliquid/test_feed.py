@@ -61,7 +61,7 @@ def test_the_ping_comes_well_before_the_server_loses_patience(feed):
 
 def test_unsubscribing_names_the_same_subscription(feed):
     subscriptions = [
-        *streams(fills=True, dexes=("xyz",)).subscriptions(TRADER),
+        *streams(fills=True, history=True, dexes=("xyz",)).subscriptions(TRADER),
         *market_subscriptions(["BTC", "@107"], books=True, trades=True, fast_books=True),
     ]
     for subscription in subscriptions:
@@ -74,7 +74,7 @@ def test_unsubscribing_names_the_same_subscription(feed):
 
 def test_the_acknowledgement_of_every_subscription_names_its_stream(feed):
     subscriptions = [
-        *streams(fills=True, dexes=("xyz",)).subscriptions(TRADER),
+        *streams(fills=True, history=True, dexes=("xyz",)).subscriptions(TRADER),
         *streams(feed="webData2").subscriptions(TRADER),
         *market_subscriptions(["BTC", "PURR/USDC"], books=True, trades=True, fast_books=True),
     ]
@@ -103,6 +103,7 @@ def test_a_trader_is_followed_by_positions_and_orders():
         ({"orders": False, "positions": False}, []),
         ({"orders": False, "positions": False, "fills": True}, ["userFills"]),
         ({"fills": True}, ["clearinghouseState", "openOrders", "userFills"]),
+        ({"positions": False, "history": True}, ["openOrders", "userHistoricalOrders"]),
         ({"feed": "webData2"}, ["webData2"]),
         ({"feed": "webData2", "orders": False}, ["webData2"]),
         ({"feed": "webData2", "positions": False, "fills": True}, ["webData2", "userFills"]),
