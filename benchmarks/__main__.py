@@ -13,11 +13,16 @@ import typer
 from rich.console import Console
 
 from benchmarks import (
+    alpaca_trades,
     changed_message,
     collector_load,
     flush_speed,
+    following,
+    gateway,
     journal_speed,
     order_memory,
+    stockbit_book,
+    stockbit_load,
     trader_scaling,
     unchanged_message,
 )
@@ -29,11 +34,16 @@ MEASURES = {
     for module in (
         changed_message,
         unchanged_message,
+        stockbit_book,
+        stockbit_load,
+        alpaca_trades,
         flush_speed,
         journal_speed,
         order_memory,
         trader_scaling,
+        following,
         collector_load,
+        gateway,
     )
 }
 

@@ -8,39 +8,32 @@ falls silent and what it sent is compared with what was received and with what i
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import socket
 import sys
 import tempfile
 import time
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 from msgspec import Struct
 from pymongo import MongoClient
 
-from benchmarks.rows import Effort, Goal, MeasureError, Row, Spread, spread
-from src.config import setting_names
+from benchmarks.processes import ROOT, START_S, Program, answer, cpu_s, end, running_program
+from benchmarks.rows import Effort, Goal, Row, Spread, spread
 from src.models.writes import Collection
 
 NAME = "collector-load"
 GOAL = Goal(25.0)
 
-ROOT = Path(__file__).parents[1]
 STATE_BYTES, ORDERS_BYTES = 65_000, 28_000
 CADENCE_S = 5.0
 DATABASE = "bench_load"
 
-_START_S = 60.0
 _WARM_UP_S = 240.0
 _SETTLE_S = 60.0
-_STOP_S = 60.0
 _CALM_PENDING = 2_000
 
 
@@ -57,7 +50,7 @@ class Load(Struct, frozen=True):
 
     @property
     def streams(self) -> int:
-        return 2 * self.traders + self.books
+        return 3 * self.traders + self.books  # orders, positions, order history
 
 
 LOADS = {
@@ -94,17 +87,17 @@ async def _measure(load: Load) -> list[Row]:
     return _rows(load, window, holds)
 
 
-async def _watch(load: Load, venue: _Venue, collector: _Collector) -> Window:
+async def _watch(load: Load, venue: _Venue, collector: Program) -> Window:
     window, before = Window(), await collector.stats()
     ours, theirs, server = (psutil.Process(pid) for pid in (collector.pid, venue.pid, collector.mongod_pid()))
     for _ in range(load.slices):
-        start, spent = time.monotonic(), [_cpu_s(process) for process in (ours, server, theirs)]
+        start, spent = time.monotonic(), [cpu_s(process) for process in (ours, server, theirs)]
         await asyncio.sleep(load.slice_s)
         lasted_s = time.monotonic() - start
         for figures, process, earlier in zip(
             (window.collector, window.mongod, window.venue), (ours, server, theirs), spent, strict=True
         ):
-            figures.append(100 * (_cpu_s(process) - earlier) / lasted_s)
+            figures.append(100 * (cpu_s(process) - earlier) / lasted_s)
         window.resident.append(ours.memory_info().rss / 1e6)
         window.mongod_resident.append(server.memory_info().rss / 1e6)
     after, lasted_s = await collector.stats(), load.slices * load.slice_s
@@ -114,7 +107,7 @@ async def _watch(load: Load, venue: _Venue, collector: _Collector) -> Window:
     return window
 
 
-async def _compare(load: Load, venue: _Venue, collector: _Collector) -> dict[str, bool]:
+async def _compare(load: Load, venue: _Venue, collector: Program) -> dict[str, bool]:
     """Let everybody see the final state twice, silence the venue, and compare what was sent with what is stored."""
     await venue.ask("freeze")
     await asyncio.sleep(2.5 * load.cadence_s)
@@ -190,49 +183,7 @@ class _Venue:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{command}\n".encode())
         await self._process.stdin.drain()
-        return await _answer(self._process)
-
-
-class _Collector:
-    def __init__(self, process: Process, url: str, client: httpx.AsyncClient) -> None:
-        self.pid = process.pid
-        self._process = process
-        self._url = url
-        self._client = client
-
-    def mongod_pid(self) -> int:
-        """The embedded server."""
-        for child in psutil.Process(self.pid).children(recursive=True):
-            if "mongod" in child.name():
-                return int(child.pid)
-        raise MeasureError("the collector has no mongod below it")
-
-    async def stats(self) -> Mapping[str, Any]:
-        response = await self._client.get(f"{self._url}/stats")
-        answer: Mapping[str, Any] = response.raise_for_status().json()
-        return answer
-
-    async def until(self, wanted: Any, timeout_s: float, what: str) -> Mapping[str, Any]:
-        """Ask once a second until ``wanted`` of the statistics is true."""
-        deadline, stats = time.monotonic() + timeout_s, None
-        while time.monotonic() < deadline:
-            if self._process.returncode is not None:
-                raise MeasureError(f"the collector ended with code {self._process.returncode}; its words stand above")
-            try:
-                stats = await self.stats()
-            except httpx.TransportError:
-                stats = None  # not listening yet
-            if stats is not None and wanted(stats):
-                return stats
-            await asyncio.sleep(1)
-        told = {} if stats is None else {key: stats.get(key) for key in ("phase", "states", "pending", "buffer")}
-        raise MeasureError(f"{what} did not come within {timeout_s:g} s: {told}")
-
-    async def stop(self) -> None:
-        self._process.terminate()
-        code = await asyncio.wait_for(self._process.wait(), _STOP_S)
-        if code != 0:
-            raise MeasureError(f"the collector ended with code {code}")
+        return await answer(self._process)
 
 
 def _all_fresh(load: Load) -> Any:
@@ -255,21 +206,15 @@ async def _venue(load: Load) -> AsyncIterator[_Venue]:
     command = (sys.executable, "-m", "benchmarks.venue_process", *words, "--no-limits")
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, cwd=ROOT, limit=2**24)
     try:
-        yield _Venue(process, await asyncio.wait_for(_answer(process), _START_S))
+        yield _Venue(process, await asyncio.wait_for(answer(process), START_S))
     finally:
-        await _end(process)
+        await end(process)
 
 
 @asynccontextmanager
-async def _collector(load: Load, venue: Mapping[str, Any], folder: Path) -> AsyncIterator[_Collector]:
-    port = _free_port()
-    foreign = {name: value for name, value in os.environ.items() if name not in setting_names()}
+async def _collector(load: Load, venue: Mapping[str, Any], folder: Path) -> AsyncIterator[Program]:
     settings = {
-        "DATA_DIR": str(folder),
         "MONGODB_DATABASE": DATABASE,
-        "HTTP_PORT": str(port),
-        "LOG_FORMAT": "json",
-        "LOG_LEVEL": "warning",
         "HYPERLIQUID_WS_URL": venue["ws_url"],
         "HYPERLIQUID_API_URL": venue["api_url"],
         "HYPERLIQUID_STATS_URL": venue["stats_url"],
@@ -278,51 +223,10 @@ async def _collector(load: Load, venue: Mapping[str, Any], folder: Path) -> Asyn
         "HYPERLIQUID_COINS": ",".join(venue["coins"][: load.books]),
         "HYPERLIQUID_TRADES": "false",
         "HYPERLIQUID_FILLS": "false",
+        "HYPERLIQUID_BACKFILL": "false",
     }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.collector_process"),
-        cwd=folder,  # away from a .env of the checkout
-        env=foreign | settings | {"PYTHONPATH": str(ROOT)},
-        stdout=DEVNULL,  # the banner; what goes wrong is told on the standard error
-    )
-    try:
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-            yield _Collector(process, f"http://127.0.0.1:{port}", client)
-    finally:
-        await _end(process)
-
-
-async def _answer(process: Process) -> Mapping[str, Any]:
-    assert process.stdout is not None
-    line = await process.stdout.readline()
-    if not line:
-        raise MeasureError("the simulated venue ended; its error stands above")
-    answer: Mapping[str, Any] = json.loads(line)
-    return answer
-
-
-async def _end(process: Process) -> None:
-    """Ask a process to end, and end it after a while; one that has ended already is left alone."""
-    if process.returncode is None and process.stdin is not None:
-        process.stdin.close()
-    elif process.returncode is None:
-        process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), _STOP_S)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    async with running_program("benchmarks.collector_process", folder, settings) as program:
+        yield program
 
 
 def _changes(stats: Mapping[str, Any], kind: str) -> float:

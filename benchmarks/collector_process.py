@@ -1,6 +1,6 @@
 """The real program with the venue's limit of subscriptions lifted.
 
-500 traders with two feeds each and 50 books are 1,050 subscriptions; the venue allows 1,000 per address, and the
+500 traders with three feeds each and 50 books are 1,550 subscriptions; the venue allows 1,000 per address, and the
 program keeps to that. The limit is the only thing that is different here.
 """
 

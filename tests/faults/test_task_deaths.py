@@ -150,7 +150,17 @@ async def a_program(tmp_path, monkeypatch, broken=None, deaths=0, embedded=None)
 
 
 def test_the_known_tasks_are_among_those_examined_here():
-    known = {"flush", "drain", "candles", "journal", "hyperliquid", "traders", "leaderboard", "status line"}
+    known = {
+        "flush",
+        "drain",
+        "candles",
+        "journal",
+        "hyperliquid",
+        "traders",
+        "leaderboard",
+        "backfill",
+        "status line",
+    }
     assert known <= set(KINDS)
     assert not Path("nowhere").exists()
 
@@ -244,7 +254,7 @@ async def test_a_part_of_the_pool_that_dies_costs_only_its_connection(tmp_path, 
     with capture_logs() as logs:
         async with a_program(tmp_path, monkeypatch) as ran:
             await ran.until_collecting()
-            pool = ran.collector._hyperliquid.pool
+            pool = ran.collector._traders.source.pool
             connection = pool._connections[0]
             original, left = connection._attempt, [1]
 

@@ -58,6 +58,9 @@ class Traders:
     async def remove(self, addresses):
         return 0
 
+    def view(self, address):
+        return None
+
 
 @pytest.fixture(scope="module")
 def app():
