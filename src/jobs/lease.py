@@ -284,7 +284,7 @@ async def writing(lease: WriterLease) -> AsyncIterator[None]:
         WriterLostError: another program took over meanwhile; the block was ended.
         StoreError: MongoDB is away.
     """
-    await lease.acquire_unless_alive()
+    await _acquire_or_leave_nothing(lease)
     block, over = asyncio.current_task(), asyncio.Event()
     keeping = asyncio.create_task(lease.run(over), name="lease")
     assert block is not None
@@ -301,6 +301,20 @@ async def writing(lease: WriterLease) -> AsyncIterator[None]:
         with contextlib.suppress(asyncio.CancelledError):
             await keeping
         await lease.release()
+
+
+async def _acquire_or_leave_nothing(lease: WriterLease) -> None:
+    """Acquire; whoever is interrupted meanwhile gives back what MongoDB granted at that very moment."""
+    acquiring = asyncio.create_task(lease.acquire_unless_alive(), name="lease acquisition")
+    try:
+        await asyncio.shield(acquiring)
+    except asyncio.CancelledError:
+        await asyncio.wait([acquiring], timeout=RELEASE_TIMEOUT_S)
+        acquiring.cancel()
+        with contextlib.suppress(asyncio.CancelledError, StoreError, WriterBusyError):
+            await acquiring
+        await lease.release()
+        raise
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -346,6 +346,29 @@ async def test_a_command_that_fails_gives_the_lease_back():
     assert (await lease_document(store))["released"] is True
 
 
+@virtually
+async def test_a_command_that_is_interrupted_while_it_is_granted_the_lease_gives_it_back():
+    class SlowAnswers(MemoryStore):
+        async def write(self, batch):
+            result = await super().write(batch)
+            written.set()
+            await asyncio.sleep(0.5)
+            return result
+
+    store, written = SlowAnswers(), asyncio.Event()
+
+    async def block():
+        async with writing(WriterLease(store, WorldClock(), holder=a_holder("command"))):
+            pytest.fail("it must not begin")
+
+    task = asyncio.create_task(block())
+    await written.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await lease_document(store))["released"] is True
+
+
 class WorldClock:
     def monotonic(self):
         return asyncio.get_running_loop().time()
