@@ -31,6 +31,10 @@ class Ages:
                     self.broken.append((trader, watched.age_s(now), watched.within_s))
 
 
+TICK_S = 2.0
+"""Ages are looked at now and then; a promise is kept to within such a look."""
+
+
 @given(
     count=st.integers(1, 90),
     addresses=st.integers(1, 3),
@@ -95,6 +99,6 @@ def test_whatever_the_load_no_limit_is_hit_and_everybody_is_looked_at_in_time(
         assert all(hit.keys() <= {"users"} and hit.get("users", 0) <= 3 * users for hit in refused.values()), refused
     else:
         assert not any(refused.values()), refused
-    assert not broken, broken
+    assert not [one for one in broken if one[1] > one[2] + TICK_S], broken
     assert not late, late
     assert not never
