@@ -8,14 +8,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
-import json
-import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from src.venues.alpaca.simulator.config import DEFAULT_SYMBOLS, Account, SimulatorConfig
 from src.venues.alpaca.simulator.frames import Encoding, encode
 from src.venues.alpaca.simulator.server import AlpacaSimulator, prepared_trades
+from src.venues.simulating import serve_until_told
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -49,10 +49,6 @@ def configure(options: argparse.Namespace) -> SimulatorConfig:
 
 async def run(options: argparse.Namespace) -> None:
     """Serve until told to stop."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     simulator = AlpacaSimulator(configure(options))
     if options.prepared:
         arrays = prepared_trades(options.prepared, options.symbols.split(","), per_frame=options.per_frame)
@@ -63,28 +59,18 @@ async def run(options: argparse.Namespace) -> None:
 
         frames("msgpack")
         simulator.prepared = frames
-    async with simulator:
-        (account,) = simulator.config.accounts
-        addresses = {
-            "ws_url": simulator.ws_url,
-            "api_url": simulator.api_url,
-            "key": account.key,
-            "secret": account.secret,
-            "symbols": list(simulator.config.symbols),
-        }
-        sys.stdout.write(json.dumps(addresses) + "\n")
-        sys.stdout.flush()
-        watcher = asyncio.create_task(_until_stdin_ends(stop))
-        await stop.wait()
-        watcher.cancel()
-        await asyncio.gather(watcher, return_exceptions=True)
+    await serve_until_told(simulator, _addresses)
 
 
-async def _until_stdin_ends(stop: asyncio.Event) -> None:
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    await reader.read()
-    stop.set()
+def _addresses(simulator: AlpacaSimulator) -> dict[str, Any]:
+    (account,) = simulator.config.accounts
+    return {
+        "ws_url": simulator.ws_url,
+        "api_url": simulator.api_url,
+        "key": account.key,
+        "secret": account.secret,
+        "symbols": list(simulator.config.symbols),
+    }
 
 
 if __name__ == "__main__":

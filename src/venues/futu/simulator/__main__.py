@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import json
-import signal
 import sys
 
 from src.venues.futu.simulator.config import DEFAULT_SYMBOLS, GatewayConfig
 from src.venues.futu.simulator.server import FutuSimulator
+from src.venues.simulating import serve_until_told
 
 
 def parse_arguments(arguments: list[str]) -> GatewayConfig:
@@ -40,27 +38,10 @@ def parse_arguments(arguments: list[str]) -> GatewayConfig:
 
 async def run(config: GatewayConfig) -> None:
     """Serve until told to stop."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with FutuSimulator(config) as gateway:
-        address = {"host": gateway.host, "port": gateway.port, "symbols": list(config.symbols)}
-        sys.stdout.write(json.dumps(address) + "\n")
-        sys.stdout.flush()
-        watcher = asyncio.create_task(_until_stdin_ends(stop), name="stdin")
-        await stop.wait()
-        watcher.cancel()
-        await asyncio.gather(watcher, return_exceptions=True)
-
-
-async def _until_stdin_ends(stop: asyncio.Event) -> None:
-    reader = asyncio.StreamReader()
-    with contextlib.suppress(ValueError, OSError):  # a closed or regular-file stdin cannot be watched
-        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-        while await reader.read(1024):
-            pass
-        stop.set()
+    await serve_until_told(
+        FutuSimulator(config),
+        lambda gateway: {"host": gateway.host, "port": gateway.port, "symbols": list(config.symbols)},
+    )
 
 
 if __name__ == "__main__":

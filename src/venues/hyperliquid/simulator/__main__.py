@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import json
-import signal
 import sys
+from typing import Any
 
 from src.venues.hyperliquid.simulator.config import (
     DEFAULT_COINS,
@@ -23,6 +21,7 @@ from src.venues.hyperliquid.simulator.config import (
 )
 from src.venues.hyperliquid.simulator.faults import FaultPlan
 from src.venues.hyperliquid.simulator.server import HyperliquidSimulator
+from src.venues.simulating import serve_until_told
 
 _FILLERS_BEYOND_POSITIONS = 10
 _BENCH_TICK_MS = 250
@@ -58,34 +57,17 @@ def parse_arguments(arguments: list[str]) -> tuple[SimulatorConfig, FaultPlan | 
 
 async def run(config: SimulatorConfig, plan: FaultPlan | None) -> None:
     """Serve until told to stop."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    simulator = HyperliquidSimulator(config, plan=plan)
-    async with simulator:
-        addresses = {
-            "ws_url": simulator.ws_url,
-            "api_url": simulator.api_url,
-            "stats_url": simulator.stats_url,
-            "traders": simulator.traders,
-            "coins": [coin.name for coin in simulator.market.universe],
-        }
-        sys.stdout.write(json.dumps(addresses) + "\n")
-        sys.stdout.flush()
-        watcher = asyncio.create_task(_until_stdin_ends(stop))
-        await stop.wait()
-        watcher.cancel()
-        await asyncio.gather(watcher, return_exceptions=True)
+    await serve_until_told(HyperliquidSimulator(config, plan=plan), _addresses)
 
 
-async def _until_stdin_ends(stop: asyncio.Event) -> None:
-    reader = asyncio.StreamReader()
-    with contextlib.suppress(ValueError, OSError):  # a closed or regular-file stdin cannot be watched
-        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-        while await reader.read(1024):
-            pass
-        stop.set()
+def _addresses(simulator: HyperliquidSimulator) -> dict[str, Any]:
+    return {
+        "ws_url": simulator.ws_url,
+        "api_url": simulator.api_url,
+        "stats_url": simulator.stats_url,
+        "traders": simulator.traders,
+        "coins": [coin.name for coin in simulator.market.universe],
+    }
 
 
 def _configure(options: argparse.Namespace) -> SimulatorConfig:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 
 import msgspec
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -21,6 +17,7 @@ from src.venues.hyperliquid.simulator.leaderboard import leaderboard_chunks
 from src.venues.hyperliquid.simulator.limits import LimitBook
 from src.venues.hyperliquid.simulator.market import Market
 from src.venues.hyperliquid.simulator.shapes import encode
+from src.venues.simulating import HttpSide
 
 BAD_GATEWAY_PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 STATS_PATH = "/Mainnet"
@@ -46,34 +43,23 @@ class RestServer:
         self._limits = limits
         self._faults = faults
         self._leaderboard_rows = leaderboard_rows
-        self._server: _QuietServer | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._http = HttpSide("simulator-rest")
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port."""
-        sock = socket.create_server((host, port))
-        app = Starlette(
-            routes=[
+        return await self._http.start(
+            host,
+            port,
+            [
                 Route("/info", self._serve_info, methods=["POST"]),
                 Route(f"{STATS_PATH}/leaderboard", self._serve_leaderboard),
                 Route(f"{STATS_PATH}/vaults", self._serve_vaults),
-            ]
+            ],
         )
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none", loop="none")
-        self._server = _QuietServer(config)
-        self._task = asyncio.create_task(self._server.serve(sockets=[sock]), name="simulator-rest")
-        while not self._server.started:
-            if self._task.done():
-                self._task.result()
-            await asyncio.sleep(0.005)
-        return int(sock.getsockname()[1])
 
     async def stop(self) -> None:
         """Stop listening and wait for the end."""
-        if self._server is not None and self._task is not None:
-            self._server.should_exit = True
-            self._server.force_exit = True
-            await self._task
+        await self._http.stop()
 
     async def _serve_info(self, request: Request) -> Response:
         if self._faults.is_down():
@@ -103,12 +89,3 @@ class RestServer:
         for chunk in leaderboard_chunks(self._market, self._leaderboard_rows):
             yield chunk
             await asyncio.sleep(0)
-
-
-class _QuietServer(uvicorn.Server):
-    """A server that leaves the process's signals alone."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Install nothing."""
-        yield

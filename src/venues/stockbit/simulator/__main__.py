@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import json
-import signal
 import sys
 from datetime import datetime
+from typing import Any
 
 from src.models.clock import Clock
 from src.venues.clock import SystemClock
+from src.venues.simulating import serve_until_told
 from src.venues.stockbit.simulator.config import DEFAULT_TICKERS, StockbitSimulatorConfig
 from src.venues.stockbit.simulator.day import DayClock
 from src.venues.stockbit.simulator.server import StockbitSimulator
@@ -59,34 +58,18 @@ def parse_arguments(arguments: list[str]) -> tuple[StockbitSimulatorConfig, Cloc
 
 async def run(config: StockbitSimulatorConfig, clock: Clock) -> None:
     """Serve until told to stop."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with StockbitSimulator(config, clock=clock) as simulator:
-        access, refresh = simulator.log_in()
-        told = {
-            "ws_url": simulator.ws_url,
-            "api_url": simulator.api_url,
-            "tickers": list(config.tickers),
-            "access_token": access,
-            "refresh_token": refresh,
-        }
-        sys.stdout.write(json.dumps(told) + "\n")
-        sys.stdout.flush()
-        watcher = asyncio.create_task(_until_stdin_ends(stop))
-        await stop.wait()
-        watcher.cancel()
-        await asyncio.gather(watcher, return_exceptions=True)
+    await serve_until_told(StockbitSimulator(config, clock=clock), _addresses)
 
 
-async def _until_stdin_ends(stop: asyncio.Event) -> None:
-    reader = asyncio.StreamReader()
-    with contextlib.suppress(ValueError, OSError):  # a closed or regular-file stdin cannot be watched
-        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-        while await reader.read(1024):
-            pass
-        stop.set()
+def _addresses(simulator: StockbitSimulator) -> dict[str, Any]:
+    access, refresh = simulator.log_in()
+    return {
+        "ws_url": simulator.ws_url,
+        "api_url": simulator.api_url,
+        "tickers": list(simulator.config.tickers),
+        "access_token": access,
+        "refresh_token": refresh,
+    }
 
 
 if __name__ == "__main__":

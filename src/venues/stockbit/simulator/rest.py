@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from src.models.clock import Clock
+from src.venues.simulating import HttpSide
 from src.venues.stockbit.simulator.accounts import Accounts
 from src.venues.stockbit.simulator.market import SimMarket, SimTrade
 from src.venues.stockbit.times import NS_PER_MS, to_text
@@ -46,35 +41,24 @@ class RestServer:
         self._market = market
         self._clock = clock
         self.faults = RestFaults()
-        self._server: _QuietServer | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._http = HttpSide("stockbit-simulator-rest")
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port."""
-        sock = socket.create_server((host, port))
-        app = Starlette(
-            routes=[
+        return await self._http.start(
+            host,
+            port,
+            [
                 Route("/auth/websocket/key", self._key),
                 Route("/login/refresh", self._refresh, methods=["POST"]),
                 Route("/company-price-feed/v2/orderbook/companies/{ticker}", self._order_book),
                 Route("/order-trade/running-trade", self._running_trades),
-            ]
+            ],
         )
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none", loop="none")
-        self._server = _QuietServer(config)
-        self._task = asyncio.create_task(self._server.serve(sockets=[sock]), name="stockbit-simulator-rest")
-        while not self._server.started:
-            if self._task.done():
-                self._task.result()
-            await asyncio.sleep(0.005)
-        return int(sock.getsockname()[1])
 
     async def stop(self) -> None:
         """Stop listening and wait for the end."""
-        if self._server is not None and self._task is not None:
-            self._server.should_exit = True
-            self._server.force_exit = True
-            await self._task
+        await self._http.stop()
 
     async def _key(self, request: Request) -> Response:
         refused = self._refuse(request)
@@ -165,12 +149,3 @@ def _row(trade: SimTrade) -> dict[str, Any]:
         "trade_number": str(trade.number),
         "market_board": "RG",
     }
-
-
-class _QuietServer(uvicorn.Server):
-    """A server that leaves the process's signals alone."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Install nothing."""
-        yield
