@@ -98,6 +98,7 @@ class Relay:
         self._others: dict[str, ProcessFacts] = {}
         self._wanted_elsewhere: set[Topic] = set()
         self._listening: set[str] = set()
+        self._heard: set[str] = set()
         self._is_asked = False
         live.remote, live.remote_connected = self.standing, self.connected
 
@@ -177,33 +178,35 @@ class Relay:
 
     async def _exchange(self, redis: Redis, stopping: asyncio.Event) -> None:
         pubsub = redis.pubsub()
-        self._listening = set()
+        self._listening, self._heard = set(), set()
         try:
-            await self._say(redis, pubsub)
+            said = await self._say(redis, pubsub)
             self._came_back()
             async with asyncio.TaskGroup() as group:
                 reader = group.create_task(self._read(pubsub))
-                group.create_task(self._write(redis, pubsub, stopping, reader))
+                group.create_task(self._write(redis, pubsub, said, stopping, reader))
         except* (RedisError, OSError, TimeoutError, msgspec.MsgspecError) as errors:
             raise errors.exceptions[0] from None
         finally:
             with contextlib.suppress(RedisError, OSError):
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
 
-    async def _write(self, redis: Redis, pubsub: PubSub, stopping: asyncio.Event, reader: asyncio.Task[None]) -> None:
+    async def _write(
+        self, redis: Redis, pubsub: PubSub, said: ProcessFacts, stopping: asyncio.Event, reader: asyncio.Task[None]
+    ) -> None:
         stopped = asyncio.ensure_future(stopping.wait())
-        said_at, said = self._clock.monotonic(), self._facts()
+        said_at = self._clock.monotonic()
         try:
             while not stopping.is_set():
                 await self._post(redis)
+                await self._tune(pubsub)
                 facts, now = self._facts(), self._clock.monotonic()
                 is_news = _news(facts) != _news(said)
                 if is_news or self._is_asked or now - said_at >= SAY_EVERY_S:
                     self._is_asked = False
-                    await self._say(redis, pubsub)
+                    said_at, said = now, await self._say(redis, pubsub)
                     if is_news:
                         await redis.publish(WAKE, self.process)
-                    said_at, said = now, facts
                 woken = asyncio.ensure_future(self._woken.wait())
                 await asyncio.wait({woken, stopped}, timeout=SAY_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
                 woken.cancel()
@@ -241,20 +244,23 @@ class Relay:
                 recalled(decode_keys(_bytes(found)))
 
     def _facts(self) -> ProcessFacts:
-        collects = self._is_collecting()
+        """What is wanted is told once it would be heard: the answer, the present state, comes only once."""
+        collects, channels = self._is_collecting(), self._channels()
         return ProcessFacts(
-            demand=[str(topic) for topic in self._own_topics()],
+            demand=[str(topic) for topic in self._own_topics() if channels.get(topic) in {None, *self._heard}],
             standings={str(topic): self._live.own_standing(topic) for topic in self._wanted_elsewhere},
             connected=dict(self._live.own_connected()) if collects else {},
             listeners={str(topic): count for topic, count in list(self._listeners().items())[:MOST_TOPICS_TOLD]},
         )
 
-    async def _say(self, redis: Redis, pubsub: PubSub) -> None:
-        """Tell the others about this process, and look what they say."""
-        await redis.set(process_key(self.process), encode(self._facts()), ex=LIVE_S)
+    async def _say(self, redis: Redis, pubsub: PubSub) -> ProcessFacts:
+        """Tell the others about this process, and look what they say; returns what was told."""
+        said = self._facts()
+        await redis.set(process_key(self.process), encode(said), ex=LIVE_S)
         await redis.sadd(PROCESSES, self.process)
         await self._look(redis)
         await self._tune(pubsub)
+        return said
 
     async def _look(self, redis: Redis) -> None:
         names = {_bytes(name).decode() for name in await redis.smembers(PROCESSES)} - {self.process}
@@ -286,30 +292,36 @@ class Relay:
 
     async def _tune(self, pubsub: PubSub) -> None:
         """Listen to the channels of what local clients want and others collect."""
-        collected = self.connected()
-        wanted, patterns = {WAKE}, set[str]()
-        for topic in self._own_topics():
-            if topic.venue in collected or not self._is_collecting():
-                channel = topic_channel(topic)
-                (patterns if topic.subject == STAR else wanted).add(channel)
-        fresh = (wanted | patterns) - self._listening
-        gone = self._listening - wanted - patterns
-        if fresh - patterns:
-            await pubsub.subscribe(*(fresh - patterns))
-        if fresh & patterns:
-            await pubsub.psubscribe(*(fresh & patterns))
+        wanted = {WAKE, *self._channels().values()}
+        fresh, gone = wanted - self._listening, self._listening - wanted
+        self._listening, self._heard = wanted, self._heard - gone
+        if plain := [channel for channel in fresh if not channel.endswith(STAR)]:
+            await pubsub.subscribe(*plain)
+        if starred := [channel for channel in fresh if channel.endswith(STAR)]:
+            await pubsub.psubscribe(*starred)
         if plain := [channel for channel in gone if not channel.endswith(STAR)]:
             await pubsub.unsubscribe(*plain)
         if starred := [channel for channel in gone if channel.endswith(STAR)]:
             await pubsub.punsubscribe(*starred)
-        self._listening = wanted | patterns
+
+    def _channels(self) -> dict[Topic, str]:
+        """Where what local clients want and others collect is published."""
+        collected, collects = self.connected(), self._is_collecting()
+        return {
+            topic: topic_channel(topic) for topic in self._own_topics() if topic.venue in collected or not collects
+        }
 
     async def _read(self, pubsub: PubSub) -> None:
         while True:
-            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
+            message = await pubsub.get_message(timeout=1.0)
             if message is None:
                 continue
             channel = message["channel"].decode()
+            if message["type"] not in {"message", "pmessage"}:
+                if message["type"] in {"subscribe", "psubscribe"} and channel in self._listening:
+                    self._heard.add(channel)
+                    self._woken.set()
+                continue
             if channel == WAKE:
                 if message["data"].decode() != self.process:
                     self._is_asked = True

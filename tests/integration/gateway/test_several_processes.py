@@ -1,8 +1,10 @@
 """A collecting process and one that only serves clients, sharing live data through a real Redis."""
 
+import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
+from redis.asyncio.client import PubSub
 
 from tests.support.gateway_world import ScriptedSource, gateway_world, speaker, until
 
@@ -44,6 +46,25 @@ async def test_a_newcomer_elsewhere_gets_the_present_book_at_once(redis_server):
         await first.until("subscription_confirmed")
         collector.book("BTC", "70000.5")
         await first.until("orderbook_update")
+        async with speaker(other, "/ws/b") as second:
+            await second.say(action="subscribe", symbol="BTC")
+            assert (await second.until("orderbook_update"))["data"]["bids"][0]["price"] == 70000.5
+
+
+async def test_a_newcomer_whose_process_is_slow_to_listen_gets_the_present_book_too(redis_server, monkeypatch):
+    monkeypatch.setattr("src.jobs.relay.SAY_EVERY_S", 0.05)  # the collector looks again and again meanwhile
+    subscribe = PubSub.subscribe
+
+    async def slowly(self, *channels):
+        await asyncio.sleep(0.5)
+        await subscribe(self, *channels)
+
+    async with two(redis_server) as (collector, other), speaker(collector, "/ws/a") as first:
+        await first.say(action="subscribe", symbol="BTC")
+        await first.until("subscription_confirmed")
+        collector.book("BTC", "70000.5")
+        await first.until("orderbook_update")
+        monkeypatch.setattr(PubSub, "subscribe", slowly)
         async with speaker(other, "/ws/b") as second:
             await second.say(action="subscribe", symbol="BTC")
             assert (await second.until("orderbook_update"))["data"]["bids"][0]["price"] == 70000.5
