@@ -170,6 +170,7 @@ def test_a_stop_with_a_backlog_and_no_database_says_what_is_left_and_the_next_st
 
 
 def test_a_stop_with_a_backlog_and_a_database_stores_it_in_time(tmp_path, server, settings):
+    began = time.monotonic()
     with simulated_venue(**BUSY) as venue, running(tmp_path, **settings(venue)) as program:
         program.banner()
         program.until_stats(lambda stats: stats["orders_inserted"] > 20)
@@ -181,11 +182,11 @@ def test_a_stop_with_a_backlog_and_a_database_stores_it_in_time(tmp_path, server
         time.sleep(1.0)  # the last lists arrive
         server.thaw()
         code, seconds = program.stop(signal.SIGTERM)
+        print(f"stored {pending} changes in {seconds:.1f} s, {time.monotonic() - began:.0f} s after the beginning")
         assert (code, seconds < STOP_S) == (0, True), program.text()
         assert program.logged("stopped")[-1]["changes_not_stored"] == 0
         verdict = asyncio.run(_compare(server.uri, venue.simulator))
         assert not verdict.problems, verdict.problems[:10]
-    print(f"stored {pending} changes in {seconds:.1f} s")
 
 
 async def _frozen(venue):

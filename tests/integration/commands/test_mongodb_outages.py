@@ -1,6 +1,7 @@
 """MongoDB away at the start, frozen in between, dead at the end: one program on a standalone server of the user's own."""
 
 import asyncio
+import re
 import signal
 
 import pytest
@@ -55,7 +56,7 @@ def test_away_at_the_start_it_waits_says_so_and_answers_probes(program, server):
     assert program.until_status("/health/live", 200) == {"status": "ok"}
     ready = program.until_status("/health/ready", 503)
     assert not ready["ready"]
-    mongodb = next(check for check in ready["checks"] if check["name"] == "mongodb")
+    mongodb = _check(program, "mongodb")
     assert not mongodb["ok"]
     assert str(server.port) in mongodb["text"]
     assert program.stats()["phase"] == "waiting for MongoDB"
@@ -77,13 +78,17 @@ def test_frozen_later_collection_goes_on_and_health_is_degraded(program, server)
     received = program.stats()["messages_received"]
     server.freeze()
     try:
-        program.event("database_away")
         stats = program.until_stats(
-            lambda stats: stats["pending"] > 50 and stats["messages_received"] > received + 30, what="a backlog"
+            lambda stats: (
+                stats["database"]["away"]
+                and stats["pending"] > 50
+                and stats["messages_received"] > received + 30
+                and re.search(r"away for [1-9]", _check(program, "mongodb")["text"])
+            ),
+            what="a backlog, and an outage that lasts",
         )
-        assert stats["database"]["away"]
-        health = program.until_status("/health", 200)
-        assert health["status"] == "degraded"
+        assert program.logged("database_away")
+        assert program.until_status("/health", 200)["status"] == "degraded"
         assert program.until_status("/health/live", 200)
         assert program.until_status("/health/ready", 503)
         states = {connection["state"] for connection in stats["connections"]}
@@ -94,8 +99,8 @@ def test_frozen_later_collection_goes_on_and_health_is_degraded(program, server)
 
 
 def test_after_the_thaw_nothing_is_lost_and_nothing_is_double(program, server, venue):
-    assert program.event("database_back")["away_s"] > 0
     program.until_status("/health/ready", 200)
+    assert program.logged("database_back")[-1]["away_s"] >= 0.5, "the last one: a busy start may have had others"
     venue.run(venue.simulator.settle())
     program.until_stats(lambda stats: stats["pending"] == 0 and stats["buffer"]["length"] == 0)
     flushes = program.stats()["flushes"]
@@ -119,6 +124,10 @@ def test_dead_at_the_stop_it_ends_in_time_and_says_how_much_is_not_stored(progra
     assert last["level"] == "warning"
     assert "journal" in last["journal"]
     assert "Traceback" not in program.text()
+
+
+def _check(program, name):
+    return next(check for check in program.http.get("/health").json()["checks"] if check["name"] == name)
 
 
 async def _compare(uri, simulator):
