@@ -31,6 +31,7 @@ from src.jobs.source import Source, Work
 from src.jobs.sources import Sources
 from src.jobs.status import ProgramStatus, RunState
 from src.jobs.stockbit import StockbitSource, TradingHours
+from src.jobs.stoppable import is_set_within
 from src.jobs.trade_gaps import TradeGaps
 from src.jobs.writer_role import EXIT_FENCED, WriterRole
 from src.live import LiveSide
@@ -250,7 +251,7 @@ class Collector:
             except StoreError as error:
                 self._state.phase, self._state.database_error = "waiting for MongoDB", str(error)
                 limiter.log(log, "warning", "waiting_for_mongodb", error=str(error), health=f"{address}/health")
-                await _set_within(self._stop.event, STORE_RETRY_S)
+                await is_set_within(self._stop.event, STORE_RETRY_S)
             else:
                 self._state.database, self._state.topology = facts.uri, f"{facts.version} {facts.topology}"
                 self._state.database_error = ""
@@ -472,7 +473,7 @@ class Collector:
                 self._candles.touched(change.trade)
 
     async def _print_status(self, stopping: asyncio.Event) -> None:
-        while not await _set_within(stopping, self._settings.status_line_interval):
+        while not await is_set_within(stopping, self._settings.status_line_interval):
             sys.stdout.write(self.status.line() + "\n")
             sys.stdout.flush()
 
@@ -522,11 +523,3 @@ async def _keep_alive(embedded: EmbeddedServer) -> None:
     while True:
         await embedded.died.wait()
         await embedded.restart()
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True

@@ -17,6 +17,7 @@ import structlog
 from msgspec import Struct
 
 from src.jobs.candle_sums import PARTS_OF, Candle, CandleKey, add_part, add_trade, candle_write, open_ms
+from src.jobs.stoppable import is_set_within
 from src.models.clock import Clock
 from src.models.errors import StoreError
 from src.models.messages import Trade
@@ -113,11 +114,8 @@ class CandleJob:
         Raises:
             StoreFatalError: the database refuses for good.
         """
-        while not stop.is_set():
-            try:
-                await asyncio.wait_for(stop.wait(), self._interval_s)
-            except TimeoutError:
-                await self._guarded_pass()
+        while not await is_set_within(stop, self._interval_s):
+            await self._guarded_pass()
         try:
             async with asyncio.timeout(FINAL_PASS_TIMEOUT_S):
                 await self._guarded_pass(last=True)

@@ -20,6 +20,7 @@ from src.jobs.csv_archive import Archive, Compression
 from src.jobs.csv_directory import DEFAULT_VENUE, RETRY_CAP_S, CsvDirectory, CsvOptions
 from src.jobs.csv_files import FileKey
 from src.jobs.csv_rows import ticker_of
+from src.jobs.stoppable import is_set_within
 from src.models.changes import BookChange, Change
 from src.models.clock import Clock
 from src.models.errors import ConfigurationError
@@ -100,7 +101,7 @@ class CsvJob:
                 self._publish()
                 if archive.done():
                     archive.result()
-                await _set_within(stopping, TICK_S / 2)
+                await is_set_within(stopping, TICK_S / 2)
         finally:
             ended.set()
             self._archive_ends.set()
@@ -179,7 +180,7 @@ class CsvJob:
                 done = await asyncio.to_thread(archive.run_pass, self._clock.wall_ms())
                 self._metrics.add(CSV_COMPRESSED, amount=done.compressed)
                 self._failures["compress"] += done.failed
-            await _set_within(ended, ARCHIVE_EVERY_S if self._lock is not None else TICK_S)
+            await is_set_within(ended, ARCHIVE_EVERY_S if self._lock is not None else TICK_S)
 
     # -- the side of the thread -------------------------------------------------------------------------------------
 
@@ -287,11 +288,3 @@ class CsvJob:
 
 def _weight(book: Book) -> int:
     return len(book.bids) + len(book.asks) + 1
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True

@@ -11,6 +11,7 @@ import structlog
 from src.jobs.egress import Egress
 from src.jobs.looks import VENUE, Looks
 from src.jobs.planner import Costs, Plan, Profile, Room, Tracked, Wishes, make_plan
+from src.jobs.stoppable import is_set_within
 from src.models.clock import Clock
 from src.models.messages import Gap, GapReason
 from src.models.metrics import Metrics
@@ -112,11 +113,7 @@ class Following:
         """Look after the plan until ``closing``."""
         while not closing.is_set():
             self.tick()
-            try:
-                async with asyncio.timeout(TICK_S):
-                    await closing.wait()
-            except TimeoutError:
-                continue
+            await is_set_within(closing, TICK_S)
 
     def tick(self) -> None:
         """Plan anew where that is due, and tell who has not been looked at in time."""

@@ -10,6 +10,7 @@ import structlog
 from msgspec import Struct
 
 from src.config import Settings
+from src.jobs.stoppable import is_set_within
 from src.models.clock import Clock
 from src.models.live import ACCEPTED, STAR, WANTED, Standing
 from src.models.market_symbols import canonical_or_none
@@ -188,11 +189,7 @@ class FutuSource:
             if self._lingering:
                 self._settle()
             self._tell_quota()
-            try:
-                async with asyncio.timeout(self._pace.look_every_s):
-                    await self._closing.wait()
-            except TimeoutError:
-                continue
+            await is_set_within(self._closing, self._pace.look_every_s)
 
     def _tell_quota(self) -> None:
         quota, plan = self.feed.quota, self.feed.limits.subscriptions

@@ -27,6 +27,7 @@ from src.jobs.lease_rules import (
     write_to_renew,
     write_to_take,
 )
+from src.jobs.stoppable import is_set_within
 from src.models.clock import Clock
 from src.models.errors import StoreError, StoreFatalError, WriterBusyError, WriterLostError
 from src.models.metrics import WRITER_LEASE_HELD, WRITER_LEASE_RENEWAL_FAILURES, Metrics
@@ -127,7 +128,7 @@ class WriterLease:
             if await self._attempt(waiting):
                 waiting("")
                 return True
-            await _set_within(stopping, LOOK_EVERY_S)
+            await is_set_within(stopping, LOOK_EVERY_S)
         return False
 
     async def acquire_unless_alive(self) -> None:
@@ -184,7 +185,7 @@ class WriterLease:
         """Renew what we hold until ``stopping`` or until it is `lost`; does nothing before it was acquired."""
         while not stopping.is_set() and not self.lost.is_set():
             pause_s = self._renew_s if self.is_held and not self._error else RETRY_S
-            if await _set_within(stopping, pause_s) or self.term is None:
+            if await is_set_within(stopping, pause_s) or self.term is None:
                 continue
             try:
                 await self.renew()
@@ -315,11 +316,3 @@ async def _acquire_or_leave_nothing(lease: WriterLease) -> None:
             await acquiring
         await lease.release()
         raise
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True

@@ -12,6 +12,7 @@ from src.jobs.looks import Looks
 from src.jobs.planner import Turn
 from src.jobs.rings import Carousel
 from src.jobs.rotation import NO_BOUND_S
+from src.jobs.stoppable import is_set_within
 from src.models.clock import Clock
 from src.models.errors import VenueError, WireError
 from src.models.messages import Data
@@ -106,12 +107,7 @@ class Polling:
         """Ask until ``closing``; what is under way then is cut."""
         try:
             while not closing.is_set():
-                pause_s = self._step()
-                try:
-                    async with asyncio.timeout(pause_s):
-                        await self._news.wait()
-                except TimeoutError:
-                    pass
+                await is_set_within(self._news, self._step())
                 self._news.clear()
         finally:
             for task in self._tasks:

@@ -36,6 +36,7 @@ from src.jobs.relay_keys import (
     topic_channel,
     topic_of_channel,
 )
+from src.jobs.stoppable import is_set_within
 from src.models.changes import Change
 from src.models.clock import Clock
 from src.models.live import STAR, Standing, Topic, by_topic
@@ -173,8 +174,7 @@ class Relay:
             finally:
                 with contextlib.suppress(RedisError, OSError):
                     await redis.aclose()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), pause_s)
+            await is_set_within(stopping, pause_s)
 
     async def _exchange(self, redis: Redis, stopping: asyncio.Event) -> None:
         pubsub = redis.pubsub()

@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 from src.jobs.looks import Looks
 from src.jobs.planner import LOOK_DEADLINE_S, Turn
 from src.jobs.rings import Carousel
+from src.jobs.stoppable import is_set_within
 from src.models.changes import DeadLetter
 from src.models.clock import Clock
 from src.models.messages import Data, Gap, Refusal, RefusalKind
@@ -120,11 +121,7 @@ class Rotation:
         """Go round until ``closing``."""
         while not closing.is_set():
             self.step()
-            try:
-                async with asyncio.timeout(self._pause_s()):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
+            await is_set_within(self._news, self._pause_s())
             self._news.clear()
 
     def _pause_s(self) -> float:

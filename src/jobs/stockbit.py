@@ -11,6 +11,7 @@ from msgspec import Struct
 from pydantic import SecretStr
 
 from src.config import Settings
+from src.jobs.stoppable import is_set_within
 from src.models.clock import Clock
 from src.models.live import ACCEPTED, STAR, WANTED, Standing
 from src.models.metrics import BOOK_ODDITIES, BOOKS_CROSSED, Metrics
@@ -240,7 +241,7 @@ class StockbitSource:
 
     async def _watch(self, stopping: asyncio.Event) -> None:
         """Look for books that stay crossed, and for tickers that the venue does not let go."""
-        while not await _is_set_within(stopping, self._pace.watch_every_s):
+        while not await is_set_within(stopping, self._pace.watch_every_s):
             now_ms = self._clock.wall_ms()
             for name in self._crossed.look(
                 self._feed.mapper.books, now_ms, is_continuous=self._hours.is_continuous(now_ms)
@@ -273,12 +274,3 @@ def _given(settings: Settings) -> Tokens | None:
         return None
     refresh = settings.stockbit_refresh_token
     return Tokens(settings.stockbit_access_token, refresh if refresh.get_secret_value() else None)
-
-
-async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True

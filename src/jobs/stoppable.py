@@ -1,9 +1,19 @@
-"""Work that ends with the stop, also while it waits for an answer."""
+"""Work that ends with the stop, also while it waits for an answer, and waits that end with an event."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+
+
+async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for ``event``, but at most ``seconds``; True as soon as it is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 async def unless_stopped(work: Coroutine[object, object, None], stopping: asyncio.Event) -> bool:

@@ -17,6 +17,7 @@ import structlog
 
 from src.jobs.csv_rows import ticker_of
 from src.jobs.exchange_days import zone_of
+from src.jobs.stoppable import is_set_within
 from src.jobs.stream_sessions import Link, Session, SessionState, local_text, statistics
 from src.jobs.stream_store import KeptSessions
 from src.models.changes import BookChange, Change
@@ -204,14 +205,14 @@ class StreamSessions:
         """
         while not stopping.is_set() and not self._restored.is_set():
             if not await self._restore():
-                await _set_within(stopping, RESTORE_RETRY_S)
+                await is_set_within(stopping, RESTORE_RETRY_S)
         save_at = self._clock.monotonic() + SAVE_S
         while not stopping.is_set():
             self._look()
             if self._clock.monotonic() >= save_at:
                 await self._save()
                 save_at = self._clock.monotonic() + SAVE_S
-            await _set_within(stopping, LOOK_S)
+            await is_set_within(stopping, LOOK_S)
 
     async def stop_all(self, *, stored: bool = True) -> None:
         """End every running session for now: the next start of the program goes on with them.
@@ -327,11 +328,8 @@ class StreamSessions:
     async def _until_restored(self) -> None:
         if self._stopping:
             raise StreamRefusedError("The program stops", later=True)
-        try:
-            async with asyncio.timeout(START_WAIT_S):
-                await self._restored.wait()
-        except TimeoutError:
-            self._check_restored()
+        await is_set_within(self._restored, START_WAIT_S)
+        self._check_restored()
 
     def _check_restored(self) -> None:
         if not self._restored.is_set():
@@ -377,11 +375,3 @@ class StreamSessions:
 def _local(session: Session, wall_ms: int) -> str | None:
     """A time as the statistics tell it: without an offset, in the time of the exchange."""
     return local_text(wall_ms, zone_of(session.venue, session.tickers[0]))
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True

@@ -14,6 +14,7 @@ import structlog
 from msgspec import Struct
 
 from src.jobs.planner import Profile
+from src.jobs.stoppable import is_set_within
 from src.models.clock import Clock
 from src.models.errors import StoreError
 from src.models.metrics import Metrics
@@ -214,7 +215,7 @@ class Tracking:
     async def run(self, stopping: asyncio.Event) -> None:
         """Look every few seconds, and note every half minute when each trader was last seen."""
         looks_due = self._clock.monotonic() + LOOKS_EVERY_S
-        while not await _is_set_within(stopping, self._poll_s):
+        while not await is_set_within(stopping, self._poll_s):
             try:
                 await self.refresh()
                 if self._clock.monotonic() >= looks_due:
@@ -268,11 +269,3 @@ def _wanted(document: Mapping[str, Any]) -> tuple[int, float, str]:
     score = document.get("score")
     rank = _SOURCE_RANK.get(document.get("source", ""), 2)
     return rank, -(score if isinstance(score, int | float) else 0.0), document["ethAddress"]
-
-
-async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True

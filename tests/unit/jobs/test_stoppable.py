@@ -1,10 +1,36 @@
-"""Work that ends with the stop."""
+"""Work that ends with the stop, and waits that end with an event."""
 
 import asyncio
 
 import pytest
 
-from src.jobs.stoppable import unless_stopped
+from src.jobs.stoppable import is_set_within, unless_stopped
+
+
+async def test_an_event_that_is_set_needs_no_time():
+    event = asyncio.Event()
+    event.set()
+    assert await is_set_within(event, 0)
+
+
+async def test_an_event_that_gets_set_ends_the_wait():
+    event = asyncio.Event()
+    asyncio.get_running_loop().call_soon(event.set)
+    assert await asyncio.wait_for(is_set_within(event, 60), 5)
+
+
+async def test_an_event_that_nobody_sets_is_waited_for_so_long_only():
+    event = asyncio.Event()
+    assert not await asyncio.wait_for(is_set_within(event, 0.01), 5)
+    assert not event.is_set()
+
+
+async def test_a_wait_for_an_event_can_be_cancelled():
+    waiting = asyncio.create_task(is_set_within(asyncio.Event(), 60))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting], timeout=5)
+    assert waiting.cancelled()
 
 
 async def test_work_that_ends_is_done():
