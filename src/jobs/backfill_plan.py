@@ -9,12 +9,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from src.jobs.repair_plan import fill_id
 from src.models.changes import HoleClosed, HoleOpened
 from src.models.messages import Fill, OrderStatus
 from src.models.streams import StreamKey
 from src.models.writes import Collection, Insert, Patch
 from src.pipeline.documents import to_date, to_ms, write_of_hole, write_of_hole_end
+from src.pipeline.identities import fill_id
 
 OVERLAP_MS = 10_000
 """Statuses this much older than the place of the last reading are looked at again: a history may lag behind."""

@@ -15,6 +15,7 @@ from src.models.metrics import DEAD_LETTERS, Metrics
 from src.models.writes import Collection, Insert, Patch, Write, WriteBatch
 from src.pipeline.batches import BatchBuilder
 from src.pipeline.documents import to_date, to_ms, write_of_fill
+from src.pipeline.identities import order_id
 from src.store.base import Query, Store
 from src.store.counting import count_written
 
@@ -59,7 +60,7 @@ class BackfillStore:
     async def orders(self, trader: str, oids: Iterable[int]) -> dict[int, StoredOrder]:
         """Those of these orders that are stored."""
         found: dict[int, StoredOrder] = {}
-        ids = [f"{trader}:{oid}" for oid in oids]
+        ids = [order_id(trader, oid) for oid in oids]
         for start in range(0, len(ids), _CHUNK):
             query = Query(
                 one_of={"_id": ids[start : start + _CHUNK]}, fields=("oid", "status", "revision", "closeReason")

@@ -23,6 +23,7 @@ from src.models.errors import StoreError
 from src.models.messages import Trade
 from src.models.metrics import CANDLE_FAILURES, CANDLES_COMPUTED, CANDLES_GIVEN_UP, Metrics
 from src.models.writes import Collection, Insert, Patch, Upsert, WriteBatch
+from src.pipeline.identities import stored_trade_id
 from src.store.base import Query, Store
 from src.store.counting import count_written
 
@@ -297,7 +298,7 @@ class _Span(Struct):
 
 
 def _document_id(trade: Trade) -> str:
-    return f"{trade.venue}:{trade.symbol}:{trade.trade_id}"
+    return stored_trade_id(trade.venue, trade.symbol, trade.trade_id)
 
 
 def _date(ms: int) -> datetime:

@@ -25,7 +25,8 @@ from src.models.clock import Clock
 from src.models.errors import StoreError
 from src.models.metrics import REPAIRS_DROPPED, Metrics
 from src.models.writes import Collection, Patch
-from src.pipeline.documents import to_ms, write_of_fill
+from src.pipeline.documents import to_ms
+from src.pipeline.identities import event_id, fill_id, order_id
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +83,7 @@ class CloseDetails:
         for change in changes:
             if isinstance(change, FillSeen):
                 if change.fill.venue == self._venue:
-                    identity = str(write_of_fill(change).document["_id"])
+                    identity = fill_id(change.fill)
                     self._note(change.fill.trader, change.fill.oid, identity, closed=False)
             elif isinstance(change, OrderEnded):
                 if change.venue == self._venue:
@@ -142,7 +143,7 @@ class CloseDetails:
         found: dict[str, list[StoredFill]] = {}
         for trader, oids in by_trader.items():
             for fill in await self._store.fills_of(trader, oids):
-                found.setdefault(f"{trader}:{fill.oid}", []).append(fill)
+                found.setdefault(order_id(trader, fill.oid), []).append(fill)
         return found
 
     async def _complete(
@@ -167,7 +168,7 @@ class CloseDetails:
         parent = state.get("parentOid")
         if parent is None or state.get("activated") or reason in {"filled", "unknown", None}:
             return None, True
-        key = f"{state['ethAddress']}:{parent}"
+        key = order_id(state["ethAddress"], parent)
         above = (await self._store.order_states([key])).get(key)
         if above is None:
             return None, True
@@ -179,15 +180,17 @@ class CloseDetails:
         """The trigger order that was filled in the very millisecond in which this one was cancelled."""
         trader, at_ms = state["ethAddress"], to_ms(state["closedAt"]) or 0
         oids = await self._store.filled_at(trader, state["coin"], at_ms) - {int(state["oid"])}
-        others = await self._store.order_states([f"{trader}:{oid}" for oid in oids])
+        others = await self._store.order_states([order_id(trader, oid) for oid in oids])
         triggers = sorted(int(other["oid"]) for other in others.values() if other.get("isTrigger"))
-        of_parent = [oid for oid in triggers if others[f"{trader}:{oid}"].get("parentOid") == state.get("parentOid")]
+        of_parent = [
+            oid for oid in triggers if others[order_id(trader, oid)].get("parentOid") == state.get("parentOid")
+        ]
         return next(iter([*of_parent, *triggers]), None)
 
     # -- notes -----------------------------------------------------------------------------------------------------
 
     def _note(self, trader: str, oid: int, fill: str | None = None, *, closed: bool = True) -> None:
-        key, due_s = f"{trader}:{oid}", self._clock.monotonic() + self._settle_s
+        key, due_s = order_id(trader, oid), self._clock.monotonic() + self._settle_s
         earlier = self._queue.get(key)
         if earlier is not None:
             self._queue.done(key)
@@ -227,5 +230,5 @@ def _patches(key: str, state: Mapping[str, Any], values: Mapping[str, Any]) -> l
     guard = {"status": "closed", "revision": state["revision"]}
     return [
         Patch(Collection.TRADER_ORDERS, key, values, guard),
-        Patch(Collection.TRADER_ORDER_EVENTS, f"{key}:{state['revision']}", values, {"action": "closed"}),
+        Patch(Collection.TRADER_ORDER_EVENTS, event_id(key, state["revision"]), values, {"action": "closed"}),
     ]

@@ -25,6 +25,7 @@ from src.models.messages import Gap, GapReason
 from src.models.streams import StreamKey
 from src.models.writes import Insert, Patch, WriteBatch
 from src.pipeline.documents import to_date, to_ms
+from src.pipeline.identities import hole_id
 from src.store.base import Query, Store
 
 log = structlog.get_logger(__name__)
@@ -226,7 +227,7 @@ class _FileBeat(Struct):
 
 async def _known_streams(store: Store, streams: Iterable[StreamKey]) -> set[StreamKey]:
     """Streams that have a hole, open or not; mostly answered by the one that every stream begins with."""
-    by_first = {f"{stream}:{_FROM_THE_BEGINNING_MS}": stream for stream in streams}
+    by_first = {hole_id(stream, _FROM_THE_BEGINNING_MS): stream for stream in streams}
     query = Query(one_of={"_id": list(by_first)}, fields=("_id",))
     known = {by_first[document["_id"]] async for document in store.find(writes.Collection.COVERAGE, query)}
     for stream in by_first.values():

@@ -11,12 +11,12 @@ from typing import Any
 from msgspec import Struct
 
 from src.jobs.history import PastOrder, Shown
-from src.models.changes import FillSeen
 from src.models.messages import Fill, OrderStatus, Trade
 from src.models.streams import StreamKey
 from src.models.writes import Collection as Stored
 from src.models.writes import Patch
-from src.pipeline.documents import to_date, write_of_fill
+from src.pipeline.documents import to_date
+from src.pipeline.identities import event_id, fill_id, hole_id, order_id
 from src.pipeline.short_lived import endings
 
 SKEW_MS = 1_000
@@ -39,12 +39,12 @@ class Close(Struct, frozen=True):
     @property
     def state_id(self) -> str:
         """``_id`` of the order."""
-        return f"{self.trader}:{self.oid}"
+        return order_id(self.trader, self.oid)
 
     @property
     def event_id(self) -> str:
         """``_id`` of the event that closed it."""
-        return f"{self.trader}:{self.oid}:{self.revision}"
+        return event_id(self.state_id, self.revision)
 
 
 class ClosedHole(Struct, frozen=True):
@@ -57,7 +57,7 @@ class ClosedHole(Struct, frozen=True):
     @property
     def id(self) -> str:
         """``_id`` of its document."""
-        return f"{self.stream}:{self.from_ms}"
+        return hole_id(self.stream, self.from_ms)
 
 
 class Verdict(Struct, frozen=True):
@@ -115,11 +115,6 @@ def patch_of_unknown(close: Close) -> Patch:
 
 
 # -- fills -----------------------------------------------------------------------------------------------------------
-
-
-def fill_id(fill: Fill) -> str:
-    """``_id`` of the fill's document."""
-    return str(write_of_fill(FillSeen(fill)).document["_id"])
 
 
 class FillWalk:

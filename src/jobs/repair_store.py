@@ -19,6 +19,7 @@ from src.models.writes import Collection as Stored
 from src.models.writes import Insert, Write, WriteBatch
 from src.pipeline.batches import BatchBuilder
 from src.pipeline.documents import to_date, to_ms
+from src.pipeline.identities import order_id
 from src.store.base import Query, Store
 from src.store.counting import count_written
 
@@ -184,7 +185,7 @@ class RepairStore:
 
     async def stored_oids(self, trader: str, oids: Collection[int]) -> set[int]:
         """Those of these orders that are stored."""
-        found = await self._stored_ids(Stored.TRADER_ORDERS, [f"{trader}:{oid}" for oid in oids])
+        found = await self._stored_ids(Stored.TRADER_ORDERS, [order_id(trader, oid) for oid in oids])
         return {int(identity.rpartition(":")[2]) for identity in found}
 
     async def order_states(self, ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:

@@ -31,6 +31,7 @@ from src.models.orders import Order
 from src.models.positions import MarginSummary, Position
 from src.models.streams import StreamKey
 from src.models.writes import Collection, Insert, Patch, Upsert, Write
+from src.pipeline.identities import event_id, fill_id, hole_id, order_id, position_id, stored_trade_id
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE_MS = timedelta(milliseconds=1)
@@ -65,7 +66,7 @@ def writes_of_order(change: OrderChange) -> tuple[Write, ...]:
     order = _order_fields(change.order)
     received = to_date(change.received_ms)
     status = _STATUS.get(change.action, "open")
-    identity = f"{change.trader}:{change.order.oid}"
+    identity = order_id(change.trader, change.order.oid)
     links = _present(replaces=change.replaces, replacedBy=change.replaced_by)
     common = {
         "ethAddress": change.trader,
@@ -81,7 +82,7 @@ def writes_of_order(change: OrderChange) -> tuple[Write, ...]:
     if change.reason is not None:
         common.update(_ending(change.reason, change.ended_ms, change.received_ms))
     event = {
-        "_id": f"{identity}:{change.revision}",
+        "_id": event_id(identity, change.revision),
         **common,
         "changes": change.changes,
         "venueTime": to_date(change.venue_ms),
@@ -111,26 +112,26 @@ def writes_of_order(change: OrderChange) -> tuple[Write, ...]:
 
 def writes_of_ending(ended: OrderEnded) -> tuple[Patch, Patch]:
     """Why a closed order ended; without effect on one that is open again, or closed anew."""
-    identity = f"{ended.trader}:{ended.oid}"
+    identity = order_id(ended.trader, ended.oid)
     values = _ending(ended.reason, ended.ended_ms, ended.received_ms)
     guard = {"revision": ended.revision, "status": "closed"}
     return (
         Patch(Collection.TRADER_ORDERS, identity, values, guard),
-        Patch(Collection.TRADER_ORDER_EVENTS, f"{identity}:{ended.revision}", values, {"action": "closed"}),
+        Patch(Collection.TRADER_ORDER_EVENTS, event_id(identity, ended.revision), values, {"action": "closed"}),
     )
 
 
 def write_of_link(link: OrderLink) -> Patch:
     """The late-found side of a modify."""
     values = _present(replacedBy=link.replaced_by, replaces=link.replaces)
-    return Patch(Collection.TRADER_ORDERS, f"{link.trader}:{link.oid}", values)
+    return Patch(Collection.TRADER_ORDERS, order_id(link.trader, link.oid), values)
 
 
 def writes_of_position(change: PositionChange) -> tuple[Write, ...]:
     """The event and the new state of one position."""
     received = to_date(change.received_ms)
     closed = change.action == "closed"
-    identity = f"{change.trader}:{change.dex}:{change.position.coin}"
+    identity = position_id(change.trader, change.dex, change.position.coin)
     common = {
         "ethAddress": change.trader,
         "dex": change.dex,
@@ -147,7 +148,7 @@ def writes_of_position(change: PositionChange) -> tuple[Write, ...]:
     }
     if closed:
         common["szi"] = 0.0
-    event = {"_id": f"{identity}:{change.revision}", **common, "changes": change.changes}
+    event = {"_id": event_id(identity, change.revision), **common, "changes": change.changes}
     state: dict[str, Any] = {**common, "updatedAt": received}
     if closed:
         state["closedAt"] = to_date(change.venue_ms) or received
@@ -175,7 +176,7 @@ def write_of_marks(marks: PositionMarks) -> Patch:
         "timestamp": to_date(marks.venue_ms) or received,
         "receivedAt": received,
     }
-    identity = f"{marks.trader}:{marks.dex}:{marks.position.coin}"
+    identity = position_id(marks.trader, marks.dex, marks.position.coin)
     return Patch(Collection.TRADER_POSITIONS, identity, values, {"revision": marks.revision})
 
 
@@ -226,7 +227,7 @@ def write_of_trade(seen: TradeSeen) -> Insert:
     """One public trade."""
     trade = seen.trade
     document = {
-        "_id": f"{trade.venue}:{trade.symbol}:{trade.trade_id}",
+        "_id": stored_trade_id(trade.venue, trade.symbol, trade.trade_id),
         "venue": trade.venue,
         "symbol": trade.symbol,
         "tradeId": trade.trade_id,
@@ -255,7 +256,7 @@ def write_of_fill(seen: FillSeen) -> Insert:
     """One execution of a tracked trader."""
     fill = seen.fill
     document = {
-        "_id": f"{fill.trader}:{fill.coin}:{fill.time_ms}:{fill.tid}:{fill.oid}",
+        "_id": fill_id(fill),
         "ethAddress": fill.trader,
         "coin": fill.coin,
         "px": to_double(fill.px),
@@ -285,7 +286,7 @@ def write_of_fill(seen: FillSeen) -> Insert:
 def write_of_hole(hole: HoleOpened) -> Insert:
     """The beginning of an interval in which a stream was not seen."""
     document = {
-        "_id": f"{hole.stream}:{hole.from_ms}",
+        "_id": hole_id(hole.stream, hole.from_ms),
         "venue": hole.venue,
         "stream": hole.stream,
         "subject": StreamKey.parse(hole.stream).subject,
@@ -301,7 +302,7 @@ def write_of_hole(hole: HoleOpened) -> Insert:
 
 def write_of_hole_end(hole: HoleClosed) -> Patch:
     """The end of such an interval."""
-    return Patch(Collection.COVERAGE, f"{hole.stream}:{hole.from_ms}", {"to": to_date(hole.to_ms)}, {"to": None})
+    return Patch(Collection.COVERAGE, hole_id(hole.stream, hole.from_ms), {"to": to_date(hole.to_ms)}, {"to": None})
 
 
 def write_of_dead_letter(letter: DeadLetter) -> Insert:

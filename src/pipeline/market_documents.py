@@ -15,6 +15,7 @@ from src.models.changes import (
 from src.models.messages import TradeCancelled, TradeCorrected
 from src.models.writes import Collection, Insert, Upsert, Write
 from src.pipeline.documents import to_date, to_double, write_of_trade
+from src.pipeline.identities import stored_trade_id
 
 _NS_PER_MS = 1_000_000
 AMENDED = "amendedNs"
@@ -45,7 +46,7 @@ def writes_of_correction(seen: TradeCorrectedSeen) -> tuple[Write, ...]:
     values = {"corrected": True, "correctedBy": trade.trade_id, "correctedAt": when}
     mark = Upsert(
         Collection.TRADES,
-        f"{correction.venue}:{correction.symbol}:{correction.original_id}",
+        stored_trade_id(correction.venue, correction.symbol, correction.original_id),
         AMENDED,
         version,
         values,
@@ -60,7 +61,7 @@ def write_of_cancel(seen: TradeCancelledSeen) -> Upsert:
     values = {"cancelled": True, "cancelledAt": to_date(cancel.time_ms), "cancelAction": cancel.action}
     return Upsert(
         Collection.TRADES,
-        f"{cancel.venue}:{cancel.symbol}:{cancel.trade_id}",
+        stored_trade_id(cancel.venue, cancel.symbol, cancel.trade_id),
         AMENDED,
         _version(cancel.ts_ns, cancel.time_ms),
         values,

@@ -12,6 +12,7 @@ from src.models.streams import StreamKey
 from src.models.writes import Collection, Upsert, WriteBatch
 from src.pipeline.diff import Diff, Hole
 from src.pipeline.documents import to_date, to_ms
+from src.pipeline.identities import state_id_of
 from src.pipeline.pending import SEGMENT_SIZE
 from src.pipeline.stored_documents import order_of_document, position_of_document, upsert_of_events
 from src.store.base import Query, Store
@@ -43,7 +44,7 @@ async def roll_forward(store: Store) -> int:
     for events, states in _STATES_OF.items():
         newest: dict[str, list[Mapping[str, Any]]] = {}
         async for event in store.find(events, Query(sort=(("receivedAt", True),), limit=LOOK_BACK)):
-            newest.setdefault(str(event["_id"]).rpartition(":")[0], []).append(event)
+            newest.setdefault(state_id_of(event["_id"]), []).append(event)
         behind = await _behind(store, states, newest)
         for start in range(0, len(behind), _CHUNK):
             await store.write(WriteBatch(0, [behind[start : start + _CHUNK]]))

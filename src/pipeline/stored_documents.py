@@ -11,6 +11,7 @@ from src.models.orders import Order
 from src.models.positions import CumFunding, Leverage, Position
 from src.models.writes import Collection, Upsert
 from src.pipeline.documents import keep_parent, note_sight, to_ms
+from src.pipeline.identities import state_id_of
 
 
 def order_of_document(document: Mapping[str, Any]) -> Order:
@@ -78,8 +79,9 @@ def _upsert_of_event(collection: Collection, event: Mapping[str, Any]) -> Upsert
     note_sight(values, event["action"], event["changes"], received)
     if collection is Collection.TRADER_ORDERS:
         keep_parent(values, event["changes"])
-    identity = str(event["_id"]).rpartition(":")[0]
-    return Upsert(collection, identity, "revision", event["revision"], values, {"createdAt": received})
+    return Upsert(
+        collection, state_id_of(event["_id"]), "revision", event["revision"], values, {"createdAt": received}
+    )
 
 
 def _text(value: float | None) -> str | None:

@@ -16,6 +16,7 @@ from src.models.changes import Change, OrderChange, PositionChange, PositionMark
 from src.models.metrics import MESSAGES_DROPPED, Metrics
 from src.models.writes import Collection
 from src.pipeline.documents import to_ms
+from src.pipeline.identities import order_id, position_id
 from src.store.base import Query, Store
 
 log = structlog.get_logger(__name__)
@@ -65,8 +66,8 @@ class SupersededSieve:
 def _identity(change: OrderChange | PositionChange | PositionMarks) -> str:
     """The ``_id`` of the state; those of orders and of positions never look alike."""
     if isinstance(change, OrderChange):
-        return f"{change.trader}:{change.order.oid}"
-    return f"{change.trader}:{change.dex}:{change.position.coin}"
+        return order_id(change.trader, change.order.oid)
+    return position_id(change.trader, change.dex, change.position.coin)
 
 
 class _Stored(NamedTuple):

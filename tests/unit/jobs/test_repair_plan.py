@@ -12,7 +12,6 @@ from src.jobs.repair_plan import (
     FillWalk,
     Verdict,
     ended_inside,
-    fill_id,
     judge_orders,
     judge_positions,
     judge_trades,
@@ -26,6 +25,7 @@ from src.models.messages import Fill, Trade
 from src.models.streams import StreamKey
 from src.models.writes import Collection
 from src.pipeline.documents import to_date
+from src.pipeline.identities import fill_id
 
 TRADER = "0x" + "ab" * 20
 HOLE = ClosedHole(StreamKey("toy", "openOrders", TRADER), 100_000, 200_000)
