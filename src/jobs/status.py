@@ -110,19 +110,20 @@ class ProgramStatus:
 
     def health(self) -> Health:
         """Ready = collecting and storing; degraded = something is stale, failed or behind; down = not collecting."""
+        running = self._state.phase == "running"
+        standby = self._state.phase == "standby"
+        venues = [] if standby else self._sources.statuses()
         checks = (
             self._check_phase(),
             self._check_database(),
             self._check_writer(),
-            *self._check_venues(),
+            *map(self._check_venue, venues),
             *self._check_journal(),
             *self._check_redis(),
             *self._checks(),
             self._check_loop(),
         )
-        running = self._state.phase == "running"
-        standby = self._state.phase == "standby"
-        collecting = standby or self._is_young() or not self._is_deaf()
+        collecting = standby or self._is_young() or not _is_deaf(venues)
         ready = running and collecting and self._flusher.outage is None and not self._state.writer()
         status: Literal["ok", "degraded", "down"] = "ok"
         if not collecting or self._state.phase == "stopping":
@@ -222,11 +223,6 @@ class ProgramStatus:
         text = self._state.writer()
         return Check("writer", not text, text or "the only one to write to this database")
 
-    def _check_venues(self) -> list[Check]:
-        if self._state.phase == "standby":
-            return []
-        return [self._check_venue(status) for status in self._sources.statuses()]
-
     def _check_venue(self, status: Mapping[str, Any]) -> Check:
         """A venue of which nothing is wanted now needs no connection; one that waits for a log-in is a fault."""
         login: Mapping[str, Any] = status.get("login") or {}
@@ -261,13 +257,14 @@ class ProgramStatus:
         lag_ms = self._metrics.value(EVENT_LOOP_LAG_MS)
         return Check("event loop", lag_ms < LAG_BAD_MS, f"{lag_ms:.0f} ms late")
 
-    def _is_deaf(self) -> bool:
-        """Whether something is wanted and no venue can be heard."""
-        wanted = [status for status in self._sources.statuses() if status["streams"]]
-        return bool(wanted) and not any(_opened(status) for status in wanted)
-
     def _is_young(self) -> bool:
         return self._clock.monotonic() - self._started < START_GRACE_S
+
+
+def _is_deaf(venues: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether something is wanted and no venue can be heard."""
+    wanted = [status for status in venues if status["streams"]]
+    return bool(wanted) and not any(_opened(status) for status in wanted)
 
 
 def _opened(status: Mapping[str, Any]) -> int:
