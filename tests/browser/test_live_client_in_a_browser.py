@@ -5,13 +5,12 @@ Without Chromium the tests are skipped; ``REQUIRE_BROWSER=1`` lets them fail ins
 
 import asyncio
 import json
-import os
 import socket
 from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.browser import chromium, find_chromium
+from tests.support.browser import chromium
 from tests.support.gateway_world import gateway_world, until
 from tests.support.seed_client import printed_client, without_types
 
@@ -31,16 +30,6 @@ START = """
   return true;
 })()
 """
-
-
-@pytest.fixture(scope="module")
-def binary():
-    found = find_chromium()
-    if found is None and os.environ.get("REQUIRE_BROWSER"):
-        pytest.fail("REQUIRE_BROWSER is set, but there is no Chromium: apt-get install chromium")
-    if found is None:
-        pytest.skip("no Chromium here (apt-get install chromium)")
-    return found
 
 
 def free_port():

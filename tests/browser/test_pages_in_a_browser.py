@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from pymongo import MongoClient
 
-from tests.support.browser import chromium, find_chromium
+from tests.support.browser import chromium
 from tests.support.program import running
 from tests.support.simulated_venue import simulated_venue
 
@@ -21,16 +21,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 VISIBLE = "document.querySelector('{}').getBoundingClientRect().right <= document.body.clientWidth"
-
-
-@pytest.fixture(scope="module")
-def binary():
-    found = find_chromium()
-    if found is None and os.environ.get("REQUIRE_BROWSER"):
-        pytest.fail("REQUIRE_BROWSER is set, but there is no Chromium: apt-get install chromium")
-    if found is None:
-        pytest.skip("no Chromium here (apt-get install chromium)")
-    return found
 
 
 @pytest.fixture(scope="module")
