@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -12,6 +12,7 @@ from msgspec import Struct
 from src.config import Settings
 from src.jobs.alpaca_movers import MoverRules, MoversJob
 from src.jobs.alpaca_past import AlpacaPast, make_rest
+from src.jobs.source import Work
 from src.models.changes import DeadLetter
 from src.models.clock import Clock
 from src.models.live import ACCEPTED, WANTED, Standing
@@ -149,11 +150,11 @@ class AlpacaSource:
         """Say good-bye and let `run` return; safe to repeat."""
         await self.pool.close()
 
-    def works(self, stopping: asyncio.Event) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
+    def works(self, stopping: asyncio.Event) -> Sequence[Work]:
         """What is to be kept running, by name; nothing while the source is off."""
         if self.off:
             return ()
-        works: list[tuple[str, Callable[[], Awaitable[None]]]] = [("alpaca", self.run)]
+        works: list[Work] = [("alpaca", self.run)]
         if self._settings.alpaca_movers:
             works.append(("alpaca-movers", lambda: self.movers.run(stopping)))
         return works

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
 from msgspec import Struct
 
 from src.config import Settings
+from src.jobs.source import Work
 from src.jobs.stoppable import is_set_within
 from src.models.clock import Clock
 from src.models.live import ACCEPTED, STAR, WANTED, Standing
@@ -137,7 +138,7 @@ class FutuSource:
         """Everything that is asked for."""
         return tuple(stream_of(symbol) for symbol in self._carried) if self.enabled else ()
 
-    def works(self, stopping: asyncio.Event) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
+    def works(self, stopping: asyncio.Event) -> Sequence[Work]:
         """Names and bodies of the tasks to be supervised; they end with `close`."""
         del stopping  # the pool closes in its own order
         return [(VENUE, self.run)] if self.enabled else []

@@ -27,16 +27,16 @@ class LiveSource(Protocol):
 
     @property
     def venue(self) -> str:
-        """Name of the venue."""
+        """Name of the venue, the first part of its stream keys."""
 
     @property
     def is_connected(self) -> bool:
         """Whether the venue can be heard now."""
 
-    def want(self, kinds_by_symbol: Mapping[str, frozenset[str]]) -> None:
+    def want(self, kinds_by_symbol: Mapping[str, frozenset[str]], /) -> None:
         """Collect these besides what is configured: symbol (or address, or ``*``) -> kinds of topics."""
 
-    def standing(self, kind: str, symbol: str) -> Standing:
+    def standing(self, kind: str, symbol: str, /) -> Standing:
         """How one of them stands with the venue now."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from src.jobs.csv_directory import CsvOptions
 from src.jobs.csv_rows import Layout
 from src.jobs.csv_writer import CsvJob
 from src.jobs.market_status import idx_status
+from src.jobs.source import Work
 from src.jobs.stream_sessions import Link, link_of
 from src.jobs.streams import StreamSessions
 from src.models.clock import Clock
@@ -25,8 +26,6 @@ from src.store.base import Store
 from src.venues.idx.calendar import IdxCalendar
 
 LOGGED_IN = "ready"
-
-Work = tuple[str, Callable[[], Awaitable[None]]]
 
 
 class LinkedSource(Protocol):

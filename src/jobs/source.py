@@ -6,33 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from src.models.live import Standing
+from src.jobs.live import LiveSource
 from src.models.streams import StreamKey
 
 Work = tuple[str, Callable[[], Awaitable[None]]]
 """A task to be supervised, with its name."""
 
 
-class Source(Protocol):
+class Source(LiveSource, Protocol):
     """One venue of the running program. Nothing is opened before its works run."""
-
-    @property
-    def venue(self) -> str:
-        """Name of the venue, the first part of its stream keys."""
 
     @property
     def off(self) -> str:
         """Why nothing is collected now (no credentials, switched off); empty when it is."""
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the venue can be heard now."""
-
-    def want(self, kinds_by_symbol: Mapping[str, frozenset[str]], /) -> None:
-        """Collect these besides what is configured: kinds of topics by symbol."""
-
-    def standing(self, kind: str, symbol: str, /) -> Standing:
-        """How the venue answered to what a live client wants."""
 
     def streams(self) -> Sequence[StreamKey]:
         """Everything that is asked for; nothing while the source is off."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -11,6 +11,7 @@ from msgspec import Struct
 from pydantic import SecretStr
 
 from src.config import Settings
+from src.jobs.source import Work
 from src.jobs.stoppable import is_set_within
 from src.models.clock import Clock
 from src.models.live import ACCEPTED, STAR, WANTED, Standing
@@ -177,7 +178,7 @@ class StockbitSource:
         """Say good-bye and let `run` return; safe to repeat."""
         await self.pool.close()
 
-    def works(self, stopping: asyncio.Event) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
+    def works(self, stopping: asyncio.Event) -> Sequence[Work]:
         """What is to be kept running besides, by name; each returns when ``stopping`` is set."""
         if not self.enabled:
             return ()
