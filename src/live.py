@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -135,10 +135,6 @@ class LiveSide:
             return {"enabled": False}
         relay = {"redis": {"state": "off"}} if self.relay is None else {"redis": self.relay.stats()}
         return {"enabled": True, **self.gateway.stats(), "demand": self.live.stats(), **relay}
-
-    def connected(self) -> Mapping[str, bool]:
-        """Whether each venue can be heard, here or by another process."""
-        return self.live.connected()
 
     def _is_hurried(self) -> bool:
         return not self.gateway.is_idle or (self.relay is not None and self.relay.is_wanted)
