@@ -17,17 +17,24 @@ import structlog
 
 from src.jobs.due_queue import DueQueue
 from src.jobs.history import History, PastOrder
+from src.jobs.look_up import (
+    BARRIER_CAP_S,
+    BARRIER_FIRST_S,
+    FAILED_CAP_S,
+    FAILED_FIRST_S,
+    MOST_ATTEMPTS,
+    POLL_S,
+    LookUp,
+)
 from src.jobs.repair_plan import Close, latest_by_oid, patch_of_unknown, patches_of_close
 from src.jobs.repair_store import RepairStore, Stage
-from src.jobs.stoppable import unless_stopped
 from src.models.changes import Change, OrderChange, OrderEnded
 from src.models.clock import Clock
 from src.models.errors import CollectorError, StoreError, VenueError, VenueRequestError
-from src.models.metrics import CLOSE_REASONS, REASONS_WAITING, REPAIRS, REPAIRS_DROPPED, Metrics
+from src.models.metrics import CLOSE_REASONS, REASONS_WAITING, REPAIRS, Metrics
 
 log = structlog.get_logger(__name__)
 
-POLL_S = 1.0
 GRACE_S = 10.0
 """How long the feed may take to tell the reason of a close that was seen."""
 
@@ -44,20 +51,15 @@ TRADERS_AT_ONCE = 4
 USUAL_ROWS = 1_200
 """Rows of a trader's order history, as long as it was never read."""
 
-BARRIER_FIRST_S, BARRIER_CAP_S = 1.0, 30.0
-FAILED_FIRST_S, FAILED_CAP_S = 5.0, 300.0
-MOST_ATTEMPTS = 300
 ASK_AGAIN_FIRST_S, ASK_AGAIN_CAP_S = 10.0, 3_600.0
 MOST_ASKS = 10
 """How often the venue is asked about an order it does not know, or says to live, before the reason stays unknown."""
-
-LOOK_BACK_TRIES = 3
 
 Ending = Literal["resolved", "alive", "unknown"]
 Explained = Callable[[Sequence[tuple[Close, PastOrder]]], None]
 
 
-class Reasons:
+class Reasons(LookUp):
     """See the module. ``history`` is of one venue; orders of others are left alone.
 
     Args:
@@ -83,24 +85,17 @@ class Reasons:
         grace_s: float = GRACE_S,
         poll_s: float = POLL_S,
     ) -> None:
+        super().__init__(clock, metrics, what="closes", gauge=REASONS_WAITING, poll_s=poll_s)
         self._store = store
         self._history = history
-        self._clock = clock
-        self._metrics = metrics
         self._explained = explained
         self._grace_s = grace_s
-        self._poll_s = poll_s
         self._closes: DueQueue[Close] = DueQueue(limit)
         self._of_trader: dict[str, dict[str, Close]] = {}
         self._found: dict[str, PastOrder] = {}
         self._asks: dict[str, int] = {}
         self._rows: dict[str, int] = {}
         self._unexplained: list[Close] = []
-        self._look_back = True
-        self._look_back_failures = 0
-        self._venue_failures = 0
-        self._ask_venue_at_s = 0.0
-        self._wake = asyncio.Event()
 
     # -- listening -------------------------------------------------------------------------------------------------
 
@@ -131,23 +126,6 @@ class Reasons:
     def waiting(self) -> int:
         """How many closes wait for their reason."""
         return len(self._closes)
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Look up what waits until ``stopping``; a request under way is given up then."""
-        while await unless_stopped(self.work(), stopping):
-            await unless_stopped(self._sleep(), stopping)
-
-    async def work(self) -> None:
-        """Look up everything that is due, as far as MongoDB and the venue answer."""
-        try:
-            await self._look_back_if_wanted()
-            while self._clock.monotonic() >= self._ask_venue_at_s and await self._work_once():
-                self._venue_failures = 0
-        except StoreError as error:  # everything waits; the flush tells people that MongoDB is away
-            log.debug("reasons_wait_for_mongodb", error=str(error))
-        except VenueError as error:
-            self._note_venue_failure(error)
-        self._metrics.put(REASONS_WAITING, value=self.waiting())
 
     # -- one round -------------------------------------------------------------------------------------------------
 
@@ -257,18 +235,9 @@ class Reasons:
                 self._forget(due[key])
         return [close for key, close in due.items() if stages[key] is Stage.UNRESOLVED and key in self._closes]
 
-    async def _look_back_if_wanted(self) -> None:
-        """Find in the database what an earlier run, or a full queue, has left undone."""
-        if not self._look_back or self.waiting() > 0:
-            return
-        self._look_back = False
-        try:
-            for close in await self._store.unlooked_closes(self._clock.wall_ms()):
-                self._note(close, 0.0)
-        except StoreError:
-            self._look_back_failures += 1
-            self._look_back = self._look_back_failures < LOOK_BACK_TRIES
-            raise
+    async def _find_undone(self, now_ms: int) -> None:
+        for close in await self._store.unlooked_closes(now_ms):
+            self._note(close, 0.0)
         if self.waiting():
             log.info("closes_without_reason_found", closes=self.waiting())
 
@@ -299,12 +268,11 @@ class Reasons:
         self._metrics.add(REPAIRS, "closes", ending)
         self._forget(close)
 
-    def _note_venue_failure(self, error: VenueError) -> None:
-        if not self._venue_failures:
-            log.warning("reasons_delayed", error=str(error), waiting=self.waiting())
-        pause_s = min(FAILED_CAP_S, FAILED_FIRST_S * 2 ** min(self._venue_failures, 10))
-        self._venue_failures += 1
-        self._ask_venue_at_s = self._clock.monotonic() + pause_s
+    def _tell_store_away(self, error: StoreError) -> None:
+        log.debug("reasons_wait_for_mongodb", error=str(error))
+
+    def _tell_delay(self, error: VenueError) -> None:
+        log.warning("reasons_delayed", error=str(error), waiting=self.waiting())
 
     def _put_off(self, closes: Sequence[Close]) -> None:
         now_s = self._clock.monotonic()
@@ -316,11 +284,6 @@ class Reasons:
                 self._drop("venue_away")
                 self._forget(close)
 
-    def _drop(self, reason: str) -> None:
-        """Count what is not looked up now; it is looked for in the database when the queue is empty."""
-        self._metrics.add(REPAIRS_DROPPED, "closes", reason)
-        self._look_back, self._look_back_failures = True, 0
-
     def _forget(self, close: Close) -> None:
         key = close.event_id
         self._closes.done(key)
@@ -330,11 +293,3 @@ class Reasons:
             self._of_trader.pop(close.trader, None)
         self._asks.pop(key, None)
         self._found.pop(key, None)
-
-    async def _sleep(self) -> None:
-        """Until something new is heard, or the poll interval is over."""
-        try:
-            await asyncio.wait_for(self._wake.wait(), self._poll_s)
-        except TimeoutError:
-            return
-        self._wake.clear()

@@ -7,13 +7,21 @@ Everything may be done twice. What a full queue or a stop leaves behind is found
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 import structlog
 
 from src.jobs.due_queue import DueQueue
 from src.jobs.history import History, Shown
+from src.jobs.look_up import (
+    BARRIER_CAP_S,
+    BARRIER_FIRST_S,
+    FAILED_CAP_S,
+    FAILED_FIRST_S,
+    MOST_ATTEMPTS,
+    POLL_S,
+    LookUp,
+)
 from src.jobs.repair_plan import (
     ClosedHole,
     Verdict,
@@ -23,19 +31,17 @@ from src.jobs.repair_plan import (
 )
 from src.jobs.repair_store import RepairStore, is_nobodys_trouble
 from src.jobs.repair_trader import Learned, TraderRepair
-from src.jobs.stoppable import unless_stopped
 from src.models.changes import Change, HoleClosed, TradeSeen
 from src.models.clock import Clock
 from src.models.errors import StoreError, VenueError, VenueRequestError
 from src.models.messages import Trade
-from src.models.metrics import REPAIRS, REPAIRS_DROPPED, REPAIRS_WAITING, Metrics
+from src.models.metrics import REPAIRS, REPAIRS_WAITING, Metrics
 from src.models.streams import StreamKey
 from src.pipeline.documents import write_of_trade
 from src.store.base import Store
 
 log = structlog.get_logger(__name__)
 
-POLL_S = 1.0
 SETTLE_S = 2.0
 """Between the end of a hole and the look at the history, which may lag behind the feed."""
 
@@ -44,14 +50,8 @@ WINDOWS_LIMIT = 1_000
 AT_ONCE = 200
 """Holes looked at in one go."""
 
-BARRIER_FIRST_S, BARRIER_CAP_S = 1.0, 30.0
-FAILED_FIRST_S, FAILED_CAP_S = 5.0, 300.0
-MOST_ATTEMPTS = 300
 
-LOOK_BACK_TRIES = 3
-
-
-class Repair:
+class Repair(LookUp):
     """See the module. ``history`` is of one venue; streams of others are left alone.
 
     Args:
@@ -81,23 +81,16 @@ class Repair:
         holes_limit: int = HOLES_LIMIT,
         learned: Learned = lambda *_: None,
     ) -> None:
+        super().__init__(clock, metrics, what="holes", gauge=REPAIRS_WAITING, poll_s=poll_s)
         self._store = RepairStore(store, metrics)
         self._history = history
-        self._clock = clock
-        self._metrics = metrics
         self._publish = publish
         self._settle_s = settle_s
-        self._poll_s = poll_s
         self._trader = TraderRepair(
             self._store, history, clock, metrics, fills=fills, publish=publish, learned=learned
         )
         self._holes: DueQueue[ClosedHole] = DueQueue(holes_limit)
         self._windows: dict[str, Sequence[Trade]] = {}
-        self._look_back = True
-        self._look_back_failures = 0
-        self._venue_failures = 0
-        self._ask_venue_at_s = 0.0
-        self._wake = asyncio.Event()
 
     # -- listening -------------------------------------------------------------------------------------------------
 
@@ -114,23 +107,6 @@ class Repair:
     def waiting(self) -> int:
         """How many holes wait to be looked up."""
         return len(self._holes)
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Look up what waits until ``stopping``; a request under way is given up then."""
-        while await unless_stopped(self.work(), stopping):
-            await unless_stopped(self._sleep(), stopping)
-
-    async def work(self) -> None:
-        """Look up everything that is due, as far as MongoDB and the venue answer."""
-        try:
-            await self._look_back_if_wanted()
-            while self._clock.monotonic() >= self._ask_venue_at_s and await self._work_once():
-                self._venue_failures = 0
-        except StoreError as error:  # everything waits; the flush tells people that MongoDB is away
-            log.debug("repair_waits_for_mongodb", error=str(error))
-        except VenueError as error:
-            self._note_venue_failure(error)
-        self._metrics.put(REPAIRS_WAITING, value=self.waiting())
 
     # -- one round -------------------------------------------------------------------------------------------------
 
@@ -220,23 +196,13 @@ class Repair:
         stored = await self._store.stored_holes(due)
         for key, hole in due.items():
             if key not in stored and self._put_off(key, BARRIER_FIRST_S, BARRIER_CAP_S):
-                self._drop("holes", "never_stored")
+                self._drop("never_stored")
                 self._forget_hole(hole)
         return [hole for key, hole in due.items() if key in stored]
 
-    async def _look_back_if_wanted(self) -> None:
-        """Find in the database what an earlier run, or a full queue, has left undone."""
-        if not self._look_back or self.waiting() > 0:
-            return
-        now_ms = self._clock.wall_ms()
-        self._look_back = False
-        try:
-            for hole in await self._store.unlooked_holes(self._history.venue, now_ms):
-                self._note_hole(hole)
-        except StoreError:
-            self._look_back_failures += 1
-            self._look_back = self._look_back_failures < LOOK_BACK_TRIES
-            raise
+    async def _find_undone(self, now_ms: int) -> None:
+        for hole in await self._store.unlooked_holes(self._history.venue, now_ms):
+            self._note_hole(hole)
         if self.waiting():
             log.info("repairs_found", holes=len(self._holes))
 
@@ -246,15 +212,14 @@ class Repair:
         if not self._shown(hole):
             return
         if not self._holes.add(hole.id, hole, self._clock.monotonic() + self._settle_s):
-            self._drop("holes", "queue_full")
+            self._drop("queue_full")
         self._wake.set()
 
-    def _note_venue_failure(self, error: VenueError) -> None:
-        if not self._venue_failures:
-            log.warning("repair_delayed", error=str(error), waiting=self.waiting())
-        pause_s = min(FAILED_CAP_S, FAILED_FIRST_S * 2 ** min(self._venue_failures, 10))
-        self._venue_failures += 1
-        self._ask_venue_at_s = self._clock.monotonic() + pause_s
+    def _tell_store_away(self, error: StoreError) -> None:
+        log.debug("repair_waits_for_mongodb", error=str(error))
+
+    def _tell_delay(self, error: VenueError) -> None:
+        log.warning("repair_delayed", error=str(error), waiting=self.waiting())
 
     async def _put_off_hole(self, hole: ClosedHole, error: VenueError) -> None:
         """Try again later what the venue did not answer; what it calls wrong, or never answers, is left as it is."""
@@ -268,22 +233,9 @@ class Repair:
         """Make ``key`` due later; True when that happened too often."""
         return self._holes.put_off(key, self._clock.monotonic(), first_s=first_s, cap_s=cap_s) > MOST_ATTEMPTS
 
-    def _drop(self, what: str, reason: str) -> None:
-        """Count what is not looked up now; it is looked for in the database when the queues are empty."""
-        self._metrics.add(REPAIRS_DROPPED, what, reason)
-        self._look_back, self._look_back_failures = True, 0
-
     def _forget_hole(self, hole: ClosedHole) -> None:
         self._holes.done(hole.id)
         self._windows.pop(hole.id, None)
 
     def _shown(self, hole: ClosedHole) -> frozenset[Shown]:
         return self._history.shown.get(hole.stream.channel, frozenset())
-
-    async def _sleep(self) -> None:
-        """Until something new is heard, or the poll interval is over."""
-        try:
-            await asyncio.wait_for(self._wake.wait(), self._poll_s)
-        except TimeoutError:
-            return
-        self._wake.clear()
