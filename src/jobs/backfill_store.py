@@ -17,6 +17,7 @@ from src.pipeline.batches import BatchBuilder
 from src.pipeline.documents import to_date, to_ms, write_of_fill
 from src.pipeline.identities import order_id
 from src.store.base import Query, Store
+from src.store.by_id import find_by_id, missing
 from src.store.counting import count_written
 
 _CHUNK = 500
@@ -61,14 +62,11 @@ class BackfillStore:
         """Those of these orders that are stored."""
         found: dict[int, StoredOrder] = {}
         ids = [order_id(trader, oid) for oid in oids]
-        for start in range(0, len(ids), _CHUNK):
-            query = Query(
-                one_of={"_id": ids[start : start + _CHUNK]}, fields=("oid", "status", "revision", "closeReason")
+        fields = ("oid", "status", "revision", "closeReason")
+        async for document in find_by_id(self._store, Collection.TRADER_ORDERS, ids, fields):
+            found[int(document["oid"])] = StoredOrder(
+                document["status"], int(document["revision"]), document.get("closeReason")
             )
-            async for document in self._store.find(Collection.TRADER_ORDERS, query):
-                found[int(document["oid"])] = StoredOrder(
-                    document["status"], int(document["revision"]), document.get("closeReason")
-                )
         return found
 
     async def store_changes(self, changes: Sequence[OrderChange | OrderEnded]) -> None:
@@ -85,13 +83,9 @@ class BackfillStore:
         for fill in fills:
             insert = write_of_fill(FillSeen(fill))
             inserts[str(insert.document["_id"])] = insert
-        ids, known = list(inserts), set()
-        for start in range(0, len(ids), _CHUNK):
-            query = Query(one_of={"_id": ids[start : start + _CHUNK]}, fields=("_id",))
-            known |= {str(document["_id"]) async for document in self._store.find(Collection.TRADER_FILLS, query)}
-        missing = [insert for identity, insert in inserts.items() if identity not in known]
-        await self.write(missing)
-        return len(missing)
+        new = await missing(self._store, list(inserts.values()))
+        await self.write(new)
+        return len(new)
 
     # -- cursors ---------------------------------------------------------------------------------------------------
 

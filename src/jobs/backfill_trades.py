@@ -17,9 +17,8 @@ from src.models.clock import Clock
 from src.models.metrics import BACKFILL_FOUND, Metrics
 from src.models.writes import Collection, Insert
 from src.pipeline.documents import write_of_trade
-from src.store.base import Query, Store
-
-_CHUNK = 500
+from src.store.base import Store
+from src.store.by_id import stored_ids
 
 
 class TradesBackfill:
@@ -68,10 +67,7 @@ class TradesBackfill:
         for seen in trades:
             insert = write_of_trade(seen)
             inserts[str(insert.document["_id"])] = (insert, seen)
-        ids, known = list(inserts), set()
-        for start in range(0, len(ids), _CHUNK):
-            query = Query(one_of={"_id": ids[start : start + _CHUNK]}, fields=("_id",))
-            known |= {str(document["_id"]) async for document in self._raw.find(Collection.TRADES, query)}
+        known = await stored_ids(self._raw, Collection.TRADES, list(inserts))
         missing = [pair for identity, pair in inserts.items() if identity not in known]
         await self._store.write([insert for insert, _ in missing])
         for _, seen in missing:

@@ -21,6 +21,7 @@ from src.pipeline.batches import BatchBuilder
 from src.pipeline.documents import to_date, to_ms
 from src.pipeline.identities import order_id
 from src.store.base import Query, Store
+from src.store.by_id import missing, stored_ids
 from src.store.counting import count_written
 
 HOLES_LOOK_BACK = timedelta(days=7)
@@ -185,7 +186,7 @@ class RepairStore:
 
     async def stored_oids(self, trader: str, oids: Collection[int]) -> set[int]:
         """Those of these orders that are stored."""
-        found = await self._stored_ids(Stored.TRADER_ORDERS, [order_id(trader, oid) for oid in oids])
+        found = await stored_ids(self._store, Stored.TRADER_ORDERS, [order_id(trader, oid) for oid in oids])
         return {int(identity.rpartition(":")[2]) for identity in found}
 
     async def order_states(self, ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:
@@ -209,17 +210,7 @@ class RepairStore:
 
     async def missing(self, inserts: Sequence[Insert]) -> list[Insert]:
         """Those of these documents (of one collection) that are not stored."""
-        if not inserts:
-            return []
-        known = await self._stored_ids(inserts[0].collection, [insert.document["_id"] for insert in inserts])
-        return [insert for insert in inserts if insert.document["_id"] not in known]
-
-    async def _stored_ids(self, collection: Stored, ids: Sequence[str]) -> set[str]:
-        known: set[str] = set()
-        for start in range(0, len(ids), _CHUNK):
-            query = Query(one_of={"_id": ids[start : start + _CHUNK]}, fields=("_id",))
-            known |= {str(document["_id"]) async for document in self._store.find(collection, query)}
-        return known
+        return await missing(self._store, inserts)
 
 
 def is_nobodys_trouble(reason: str) -> bool:

@@ -16,6 +16,7 @@ from src.pipeline.identities import state_id_of
 from src.pipeline.pending import SEGMENT_SIZE
 from src.pipeline.stored_documents import order_of_document, position_of_document, upsert_of_events
 from src.store.base import Query, Store
+from src.store.by_id import find_by_id
 
 log = structlog.get_logger(__name__)
 
@@ -86,12 +87,9 @@ async def let_go(store: Store) -> list[str]:
 
 
 async def _behind(store: Store, states: Collection, newest: Mapping[str, list[Mapping[str, Any]]]) -> list[Upsert]:
-    identities = list(newest)
     revisions: dict[str, int] = {}
-    for start in range(0, len(identities), _CHUNK):
-        query = Query(one_of={"_id": identities[start : start + _CHUNK]}, fields=("_id", "revision"))
-        async for state in store.find(states, query):
-            revisions[state["_id"]] = state["revision"]
+    async for state in find_by_id(store, states, list(newest), ("_id", "revision")):
+        revisions[state["_id"]] = state["revision"]
     missing = {
         identity: [event for event in events if event["revision"] > revisions.get(identity, 0)]
         for identity, events in newest.items()

@@ -17,11 +17,10 @@ from src.models.metrics import MESSAGES_DROPPED, Metrics
 from src.models.writes import Collection
 from src.pipeline.documents import to_ms
 from src.pipeline.identities import order_id, position_id
-from src.store.base import Query, Store
+from src.store.base import Store
+from src.store.by_id import find_by_id
 
 log = structlog.get_logger(__name__)
-
-_CHUNK = 500
 
 
 class SupersededSieve:
@@ -77,8 +76,6 @@ class _Stored(NamedTuple):
 
 async def _states(store: Store, collection: Collection, identities: Sequence[str]) -> dict[str, _Stored]:
     states: dict[str, _Stored] = {}
-    for start in range(0, len(identities), _CHUNK):
-        query = Query(one_of={"_id": identities[start : start + _CHUNK]}, fields=("_id", "revision", "receivedAt"))
-        async for state in store.find(collection, query):
-            states[state["_id"]] = _Stored(state["revision"], to_ms(state["receivedAt"]) or 0)
+    async for state in find_by_id(store, collection, identities, ("_id", "revision", "receivedAt")):
+        states[state["_id"]] = _Stored(state["revision"], to_ms(state["receivedAt"]) or 0)
     return states
