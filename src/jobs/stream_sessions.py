@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
 
 from src.models.writes import Collection, Upsert
+from src.pipeline.documents import to_date, to_ms
 
 CONNECTED = "connected"
 
@@ -186,26 +187,26 @@ def session_write(session: Session, now_ms: int) -> Upsert:
         session.revision,
         {
             "status": session.state.value,
-            "stoppedAt": _date(session.stopped_ms),
+            "stoppedAt": to_date(session.stopped_ms),
             "messages": [
                 {
                     "ticker": ticker,
                     "count": session.counts.get(ticker, 0),
-                    "lastUpdateAt": _date(session.last_ms.get(ticker)),
+                    "lastUpdateAt": to_date(session.last_ms.get(ticker)),
                 }
                 for ticker in session.tickers
             ],
-            "connectedAt": _date(session.connected_ms),
-            "disconnectedAt": _date(session.disconnected_ms),
+            "connectedAt": to_date(session.connected_ms),
+            "disconnectedAt": to_date(session.disconnected_ms),
             "reconnects": session.reconnects,
             "lastError": session.last_error or None,
-            "updatedAt": _date(now_ms),
+            "updatedAt": to_date(now_ms),
         },
         {
             "sessionId": session.session_id,
             "venue": session.venue,
             "tickers": list(session.tickers),
-            "startedAt": _date(session.started_ms),
+            "startedAt": to_date(session.started_ms),
         },
     )
 
@@ -218,14 +219,14 @@ def from_document(document: Mapping[str, Any]) -> Session | None:
             str(document["sessionId"]),
             str(document["venue"]),
             tuple(str(ticker) for ticker in document["tickers"]),
-            _ms(document["startedAt"]) or 0,
+            to_ms(document["startedAt"]) or 0,
             _state(document["status"]),
-            _ms(document.get("stoppedAt")),
+            to_ms(document.get("stoppedAt")),
             {ticker: int(row["count"]) for ticker, row in messages.items()},
-            {ticker: at for ticker, row in messages.items() if (at := _ms(row["lastUpdateAt"])) is not None},
+            {ticker: at for ticker, row in messages.items() if (at := to_ms(row["lastUpdateAt"])) is not None},
             reconnects=int(document.get("reconnects") or 0),
             last_error=str(document.get("lastError") or ""),
-            disconnected_ms=_ms(document.get("disconnectedAt")),
+            disconnected_ms=to_ms(document.get("disconnectedAt")),
             revision=int(document["revision"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -249,11 +250,3 @@ def _connection_status(session: Session) -> str:
     if session.was_connected:
         return "retrying"
     return "retrying" if session.attempts > 1 else "connecting"
-
-
-def _date(wall_ms: int | None) -> datetime | None:
-    return None if wall_ms is None else datetime.fromtimestamp(wall_ms / 1000, UTC)
-
-
-def _ms(date: datetime | None) -> int | None:
-    return None if date is None else round(date.timestamp() * 1000)
