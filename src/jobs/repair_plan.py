@@ -17,7 +17,7 @@ from src.models.writes import Collection as Stored
 from src.models.writes import Patch
 from src.pipeline.documents import to_date
 from src.pipeline.identities import event_id, fill_id, hole_id, order_id
-from src.pipeline.short_lived import endings
+from src.pipeline.short_lived import dex_of_coin, endings
 
 SKEW_MS = 1_000
 """How far the venue's clock and ours, and the way between, may be apart."""
@@ -166,7 +166,7 @@ class FillWalk:
     def executed(self, from_ms: int, to_ms: int, dex: str | None) -> int:
         """Fills of perpetuals of one dex (None = of any) that the walk has seen in this time."""
         return sum(
-            from_ms <= time_ms <= to_ms and _is_perpetual(coin) and dex in (None, _dex_of(coin))
+            from_ms <= time_ms <= to_ms and _is_perpetual(coin) and dex in (None, dex_of_coin(coin))
             for time_ms, coin in self._executed
         )
 
@@ -288,7 +288,3 @@ def by_trader(closes: Iterable[Close]) -> Mapping[str, list[Close]]:
 
 def _is_perpetual(coin: str) -> bool:
     return not coin.startswith("@") and "/" not in coin
-
-
-def _dex_of(coin: str) -> str:
-    return coin.partition(":")[0] if ":" in coin else ""
