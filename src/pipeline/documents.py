@@ -67,7 +67,7 @@ def writes_of_order(change: OrderChange) -> tuple[Write, ...]:
     received = to_date(change.received_ms)
     status = _STATUS.get(change.action, "open")
     identity = order_id(change.trader, change.order.oid)
-    links = _present(replaces=change.replaces, replacedBy=change.replaced_by)
+    links = present(replaces=change.replaces, replacedBy=change.replaced_by)
     common = {
         "ethAddress": change.trader,
         "dex": change.dex,
@@ -77,7 +77,7 @@ def writes_of_order(change: OrderChange) -> tuple[Write, ...]:
         "revision": change.revision,
         "receivedAt": received,
         **links,
-        **_present(closeObserved=change.observed, source=change.source),
+        **present(closeObserved=change.observed, source=change.source),
     }
     if change.reason is not None:
         common.update(_ending(change.reason, change.ended_ms, change.received_ms))
@@ -123,7 +123,7 @@ def writes_of_ending(ended: OrderEnded) -> tuple[Patch, Patch]:
 
 def write_of_link(link: OrderLink) -> Patch:
     """The late-found side of a modify."""
-    values = _present(replacedBy=link.replaced_by, replaces=link.replaces)
+    values = present(replacedBy=link.replaced_by, replaces=link.replaces)
     return Patch(Collection.TRADER_ORDERS, order_id(link.trader, link.oid), values)
 
 
@@ -144,7 +144,7 @@ def writes_of_position(change: PositionChange) -> tuple[Write, ...]:
         "revision": change.revision,
         "timestamp": to_date(change.venue_ms) or received,
         "receivedAt": received,
-        **_present(closeObserved=change.observed),
+        **present(closeObserved=change.observed),
     }
     if closed:
         common["szi"] = 0.0
@@ -236,7 +236,7 @@ def write_of_trade(seen: TradeSeen) -> Insert:
         "side": trade.side,
         "timestamp": to_date(trade.time_ms),
         "receivedAt": to_date(trade.received_ms),
-        **_present(
+        **present(
             users=None if trade.users is None else list(trade.users),
             hash=trade.hash,
             exchange=trade.exchange,
@@ -272,7 +272,7 @@ def write_of_fill(seen: FillSeen) -> Insert:
         "feeToken": fill.fee_token,
         "timestamp": to_date(fill.time_ms),
         "receivedAt": to_date(fill.received_ms),
-        **_present(
+        **present(
             builderFee=to_double(fill.builder_fee),
             cloid=fill.cloid,
             twapId=fill.twap_id,
@@ -294,7 +294,7 @@ def write_of_hole(hole: HoleOpened) -> Insert:
         "to": None,
         "reason": hole.reason,
         "detail": hole.detail,
-        **_present(withinS=hole.within_s),
+        **present(withinS=hole.within_s),
         "repaired": False,
     }
     return Insert(Collection.COVERAGE, document)
@@ -318,9 +318,14 @@ def write_of_dead_letter(letter: DeadLetter) -> Insert:
         "sizeBytes": letter.size_bytes,
         "receivedAt": to_date(letter.received_ms),
         "keptAt": to_date(letter.received_ms if letter.kept_ms is None else letter.kept_ms),
-        **_present(payload=letter.payload or None),
+        **present(payload=letter.payload or None),
     }
     return Insert(Collection.DEAD_LETTERS, document)
+
+
+def present(**fields: Any) -> dict[str, Any]:
+    """Those of these fields that have a value; the others are left out of documents."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def note_sight(state: dict[str, Any], action: str, changes: Mapping[str, Any], received: datetime | None) -> None:
@@ -413,7 +418,7 @@ def _level(level: Level) -> list[float | int | None]:
 def _sides_apart(book: Book) -> dict[str, Any]:
     """Of a venue with boards and sides that arrive apart: the board, and when each side was told."""
     bids, asks = book.bids_told, book.asks_told
-    return _present(
+    return present(
         board=book.board,
         bidsAt=None if bids is None else to_date(bids.time_ms),
         asksAt=None if asks is None else to_date(asks.time_ms),
@@ -430,7 +435,3 @@ def _top_of_book(bids: list[list[Any]], asks: list[list[Any]]) -> dict[str, floa
     bid, ask = bids[0][0], asks[0][0]
     # Ten decimals are finer than any tick and hide the noise of binary subtraction.
     return {"mid": round((bid + ask) / 2, 10), "spread": round(ask - bid, 10), "imbalance": imbalance}
-
-
-def _present(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}

@@ -14,7 +14,7 @@ from src.models.changes import (
 )
 from src.models.messages import TradeCancelled, TradeCorrected
 from src.models.writes import Collection, Insert, Upsert, Write
-from src.pipeline.documents import to_date, to_double, write_of_trade
+from src.pipeline.documents import present, to_date, to_double, write_of_trade
 from src.pipeline.identities import stored_trade_id
 
 _NS_PER_MS = 1_000_000
@@ -66,7 +66,7 @@ def write_of_cancel(seen: TradeCancelledSeen) -> Upsert:
         _version(cancel.ts_ns, cancel.time_ms),
         values,
         _unseen(cancel, cancel.trade_id, cancel.price, cancel.size)
-        | _present(exchange=cancel.exchange, exchangeName=cancel.exchange_name, tape=cancel.tape),
+        | present(exchange=cancel.exchange, exchangeName=cancel.exchange_name, tape=cancel.tape),
     )
 
 
@@ -110,7 +110,7 @@ def write_of_bar(seen: BarSeen) -> Upsert:
         "volume": to_double(bar.volume),
         "vwap": to_double(bar.vwap),
         "count": bar.count,
-        **_present(updated=bar.updated or None),
+        **present(updated=bar.updated or None),
     }
     identity = f"{bar.venue}:{bar.symbol}:{bar.interval}:{bar.time_ms}"
     return Upsert(Collection.BARS, identity, "receivedAt", received, values)
@@ -140,7 +140,7 @@ def _unseen_original(correction: TradeCorrected) -> dict[str, Any]:
     trade = correction.trade
     known = _unseen(correction, correction.original_id, correction.original_price, correction.original_size)
     known |= _conditions(correction.original_conditions)
-    return known | _present(exchange=trade.exchange, exchangeName=trade.exchange_name, tape=trade.tape)
+    return known | present(exchange=trade.exchange, exchangeName=trade.exchange_name, tape=trade.tape)
 
 
 def _unseen(amendment: TradeCorrected | TradeCancelled, trade_id: str, price: str, size: str) -> dict[str, Any]:
@@ -168,7 +168,3 @@ def _without_id(insert: Insert) -> dict[str, Any]:
 
 def _conditions(conditions: tuple[str, ...] | None) -> dict[str, Any]:
     return {} if conditions is None else {"conditions": list(conditions)}
-
-
-def _present(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
