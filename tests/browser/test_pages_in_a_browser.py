@@ -4,16 +4,13 @@ Pictures are kept with ``SCREENSHOTS=some/directory``. Without Chromium the test
 lets them fail instead.
 """
 
-import asyncio
-import os
 import secrets
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from pymongo import MongoClient
 
-from tests.support.browser import chromium
+from tests.support.browser import chromium, picture
 from tests.support.program import running
 from tests.support.simulated_venue import simulated_venue
 
@@ -41,12 +38,6 @@ def url(binary, mongod, tmp_path_factory):
             yield program.url
     with MongoClient(mongod.uri, serverSelectionTimeoutMS=1000) as client:
         client.drop_database(database)
-
-
-async def picture(page, name):
-    if place := os.environ.get("SCREENSHOTS"):
-        await asyncio.to_thread(Path(place).mkdir, parents=True, exist_ok=True)
-        await page.screenshot(Path(place) / f"{name}.png")
 
 
 def only_from(page, url):

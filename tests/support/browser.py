@@ -4,6 +4,7 @@ import asyncio
 import base64
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -120,6 +121,13 @@ async def chromium(binary):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+async def picture(page, name):
+    """Keep a picture of the page, where ``SCREENSHOTS`` names a directory."""
+    if place := os.environ.get("SCREENSHOTS"):
+        await asyncio.to_thread(Path(place).mkdir, parents=True, exist_ok=True)
+        await page.screenshot(Path(place) / f"{name}.png")
 
 
 def _start(binary, profile):
