@@ -180,7 +180,7 @@ class TraderSide:
         return make_backfill(
             self._settings,
             store=self._store,
-            rests=self.source.rests,
+            source=self.source,
             diff=self._core.diff,
             pipeline=self._core.pipeline,
             flush=self._flush,

@@ -114,7 +114,8 @@ class Backfill:
     # -- orders ----------------------------------------------------------------------------------------------------
 
     async def _orders(self, cursor: Cursor, wanted: Range | None) -> Reading:
-        history = await self._past.orders(cursor.subject)
+        told = await self._past.orders(cursor.subject, self._begin_ms(cursor, wanted))
+        history = told.history
         if self._live is not None:
             await self._live.settle(history)
         ended = self._to_look_at(history, cursor, wanted)
@@ -127,19 +128,23 @@ class Backfill:
             if self._live is not None:
                 self._live.note_ended(cursor.subject, row.order.oid, row.order.coin, history.received_ms)
         await self.store.store_changes([*self._appeared(history, missing), *explained])
-        lost = lost_orders(cursor, history.rows, self._past.most_orders)
+        lost = lost_orders(cursor, history.rows, self._past.most_orders) if told.is_all else None
         moves = wanted is None or wanted.to_ms is None
         after = cursor
         if moves:
-            after = after_orders(cursor, history.rows, self._past.most_orders, self._clock.wall_ms())
+            after = after_orders(cursor, told, self._past.most_orders, self._clock.wall_ms())
             await self._keep(after, (lost,) if lost else ())
         return Reading(after, len(missing), len(explained), (lost,) if lost else ())
 
     def _to_look_at(self, history: OrderHistory, cursor: Cursor, wanted: Range | None) -> list[OrderStatus]:
-        begin_ms = min(again_from_ms(cursor, None), again_from_ms(cursor, wanted))
         if wanted is not None and wanted.to_ms is not None:
             return [row for row in endings(history.rows).values() if wanted.holds(row.status_ms)]
+        begin_ms = self._begin_ms(cursor, wanted)
         return [row for row in endings(history.rows).values() if row.status_ms >= begin_ms]
+
+    @staticmethod
+    def _begin_ms(cursor: Cursor, wanted: Range | None) -> int:
+        return min(again_from_ms(cursor, None), again_from_ms(cursor, wanted))
 
     def _is_live(self, row: OrderStatus, cursor: Cursor) -> bool:
         return self._live is not None and self._live.knows(cursor.subject, row.order.oid, row.order.coin)

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from src.jobs.past import PastOrders
 from src.models.changes import HoleClosed, HoleOpened
 from src.models.messages import Fill, OrderStatus
 from src.models.streams import StreamKey
@@ -171,13 +172,13 @@ def lost_orders(cursor: Cursor, rows: Sequence[OrderStatus], most_rows: int) -> 
     return _lost(cursor, oldest_ms, f"the venue tells the newest {most_rows} statuses of orders only")
 
 
-def after_orders(cursor: Cursor, rows: Sequence[OrderStatus], most_rows: int, now_ms: int) -> Cursor:
+def after_orders(cursor: Cursor, told: PastOrders, most_rows: int, now_ms: int) -> Cursor:
     """The place after everything in this answer is stored."""
-    times = [row.status_ms for row in rows]
+    times = [row.status_ms for row in told.history.rows]
     since_ms = cursor.since_ms
-    if len(rows) < most_rows:
+    if told.is_all and len(times) < most_rows:
         since_ms = 0
-    elif since_ms is None:
+    elif told.is_all and since_ms is None:
         since_ms = min(times)
     return Cursor(
         cursor.kind,

@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 
 from src.jobs.ceilings import Ceiling
 from src.jobs.looks import Looks
+from src.jobs.past_looks import PastLooks
 from src.jobs.planner import AddressPlan, Freed, Room
 from src.jobs.polling import Polling
 from src.jobs.rotation import Rotation
@@ -34,8 +35,9 @@ from src.venues.transport import Opener, open_websocket
 
 log = structlog.get_logger(__name__)
 
-LOOK_MESSAGES_SHARE = 0.92
-"""Part of the messages per minute that looks may take, beside pings; the rest is for live traders."""
+LOOK_MESSAGES_SHARE = 0.91
+"""Part of the messages per minute that looks may take, beside pings; the rest is for live traders, and for what looks
+take along."""
 
 LOOK_CONNECTS_LEFT = 8
 """New connections per minute that batches of looks leave to the others."""
@@ -71,6 +73,7 @@ class Means(Struct, frozen=True):
     metrics: Metrics
     looks: Looks
     look_subscriptions: Callable[[str], Sequence[Subscription]]
+    past: PastLooks
     clients: int
     release: Release
     poll_share: float
@@ -115,12 +118,14 @@ class Egress:
             looks=means.looks,
             clock=means.clock,
             sink=means.sink,
+            past=means.past,
             has_room=self.budget.has_room_for,
             on_refused=self._look_refused,
         )
         timing = means.timing or Timing()
         self.look_pool = self._pool(self.rotation, 1, _quick(timing), "look-")
         self.rotation.use(self.look_pool)
+        means.past.use(self.rotation)
         self.polling = Polling(
             streams=lambda trader: [s.key for s in means.look_subscriptions(trader)],
             rest=rest,
@@ -261,7 +266,9 @@ class Egress:
         if by_cap and self._means.release == "auto" and self.freed == "unsubscribe" and self.rotation.let_go:
             self._learn_that_users_stay(refusal)
             return
-        self._refused(refusal, failed)
+        shown = tuple(subscription for subscription in failed if subscription.key.channel in STATE_CHANNELS)
+        self._note_refusal(refusal, failed)
+        self._means.sink.refused(refusal, shown)
 
     def _learn_that_users_stay(self, refusal: Refusal) -> None:
         """Somebody who was let go still counts: from now on connections end with the users on them."""
@@ -276,6 +283,10 @@ class Egress:
         self._left_homes = set()
 
     def _refused(self, refusal: Refusal, failed: tuple[Subscription, ...]) -> None:
+        self._note_refusal(refusal, failed)
+        self._means.sink.refused(refusal, failed)
+
+    def _note_refusal(self, refusal: Refusal, failed: tuple[Subscription, ...]) -> None:
         by_cap = refusal.kind is RefusalKind.USER_CAP
         if by_cap and self._left_homes:
             self._learn_that_users_stay(refusal)
@@ -284,7 +295,6 @@ class Egress:
             held = self.budget.usage()["users"]["used"]
             if self.users.refused(max(1, held - len(users)), self._means.clock.monotonic()):
                 log.warning("fewer_users_allowed", egress=self.weights.name, users=self.users.allowed(0.0))
-        self._means.sink.refused(refusal, failed)
 
 
 class _LiveSink:

@@ -61,11 +61,14 @@ class History(Protocol):
     async def past_order(self, trader: str, oid: int) -> PastOrder | None:
         """The latest status of one order; None when the venue does not know it (any more)."""
 
-    async def past_orders(self, trader: str) -> Sequence[PastOrder]:
-        """The newest statuses of all orders of a trader; an order may be there several times."""
+    async def past_orders(self, trader: str, since_ms: int | None = None) -> Sequence[PastOrder]:
+        """The newest statuses of all orders of a trader; an order may be there several times.
 
-    def weight_of_all(self, rows: int) -> int:
-        """What `past_orders` costs when it returns so many rows."""
+        All from ``since_ms`` on, as far as the venue knows them; None = however few come cheapest.
+        """
+
+    def weight_of_all(self, trader: str, rows: int) -> int:
+        """What `past_orders` would cost now when it returns so many rows, or what it is worth where it is free."""
 
     async def fills(self, trader: str, start_ms: int) -> Sequence[Fill]:
         """Fills from ``start_ms`` on (inclusive), oldest first, at most a page."""

@@ -14,6 +14,7 @@ from src.config import Settings
 from src.jobs.egress import Egress, Means, Way, names_of, open_rest
 from src.jobs.following import Following
 from src.jobs.looks import Looks
+from src.jobs.past_looks import PastLooks
 from src.jobs.planner import Wishes
 from src.jobs.polling import poll_weight
 from src.jobs.source import Work
@@ -79,6 +80,7 @@ class HyperliquidSource:
         self._demanded: dict[str, frozenset[str]] = {}
         self._closing = asyncio.Event()
         self.looks = Looks(clock=clock, metrics=metrics)
+        self.past_looks = PastLooks(clock=clock, metrics=metrics)
         self.egresses = self._open_egresses(sink, tap, pace, ways)
         self.following = Following(
             self.egresses,
@@ -244,7 +246,7 @@ class HyperliquidSource:
         states: Counter[str] = Counter()
         for one in told:
             states.update(one["states"])
-        following = self.following.status()
+        following = {**self.following.status(), "past": self.past_looks.status()}
         if following["late"]:
             states["late"] = following["late"]
         return {
@@ -265,6 +267,7 @@ class HyperliquidSource:
             metrics=self._metrics,
             looks=self.looks,
             look_subscriptions=self._look_streams,
+            past=self.past_looks,
             clients=settings.trader_ws_clients,
             release=settings.hyperliquid_rotation,
             poll_share=settings.hyperliquid_poll_share,

@@ -9,20 +9,20 @@ from src.jobs.backfill import Backfill
 from src.jobs.backfill_job import BackfillJob
 from src.jobs.backfill_live import LiveOrders
 from src.jobs.backfill_plan import Kind
+from src.jobs.hyperliquid import HyperliquidSource
 from src.jobs.hyperliquid_past import HyperliquidPast
 from src.models.clock import Clock
 from src.models.metrics import Metrics
 from src.pipeline.diff import Diff
 from src.pipeline.pipeline import Pipeline
 from src.store.base import Store
-from src.venues.hyperliquid.rest import HyperliquidRest
 
 
 def make_backfill(
     settings: Settings,
     *,
     store: Store,
-    rests: Sequence[HyperliquidRest],
+    source: HyperliquidSource,
     diff: Diff,
     pipeline: Pipeline,
     flush: Callable[[], Awaitable[None]],
@@ -36,7 +36,7 @@ def make_backfill(
     Args:
         settings: what is collected, and how often to read at least.
         store: read and written.
-        rests: of the egress addresses.
+        source: whose REST and looks are used.
         diff: what is known of orders now.
         pipeline: takes what a history explains.
         flush: stores everything found so far, or raises `StoreError`.
@@ -45,7 +45,7 @@ def make_backfill(
         clock: for everything.
         metrics: for everything.
     """
-    past = HyperliquidPast(rests, clock, metrics)
+    past = HyperliquidPast(source.rests, clock, metrics, looks=source.past_looks)
     live = LiveOrders(diff, pipeline, flush)
     wanted = {Kind.ORDERS: settings.trader_orders_ws_enabled, Kind.FILLS: settings.hyperliquid_fills}
     return BackfillJob(

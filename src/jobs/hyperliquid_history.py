@@ -1,4 +1,4 @@
-"""Hyperliquid's REST history as a `History`: answers go through the same mapper as live frames."""
+"""Hyperliquid's memory as a `History`: answers go through the same mapper as live frames."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import msgspec
 from msgspec import Struct
 
 from src.jobs.history import PastOrder, Shown
+from src.jobs.hyperliquid_past import HyperliquidPast
+from src.jobs.past_looks import PastLooks
 from src.models.clock import Clock
 from src.models.errors import VenueError, WireError
-from src.models.messages import Data, Fill, OrderHistory, OrderStatus, Trade
+from src.models.messages import Data, Fill, OrderStatus, Trade
+from src.models.metrics import Metrics
 from src.venues.hyperliquid.mapper import VENUE, HyperliquidMapper
 from src.venues.hyperliquid.rest import HyperliquidRest, OrderOutcome
 from src.venues.hyperliquid.statuses import LIVE_STATUSES, is_refusal
@@ -20,9 +23,12 @@ from src.venues.hyperliquid.weights import base_weight, rows_weight
 AT_ONCE = frozenset({"Ioc", "FrontendMarket", "LiquidationMarket"})
 """Times in force of orders that never rest."""
 
+WORTH_OF_LOOK = 6
+"""A look that takes the past along costs no weight, but there are only so many: worth three single questions."""
+
 
 class HyperliquidHistory:
-    """See `History`. Every request goes out where most of the budget is left, in its turn by ``priority``."""
+    """See `History`. Every request goes out where it gets out soonest, in its turn by ``priority``."""
 
     venue = VENUE
     shown: Mapping[str, frozenset[Shown]] = {
@@ -35,59 +41,52 @@ class HyperliquidHistory:
         "trades": frozenset({Shown.TRADES}),
         "l2Book": frozenset({Shown.BOOKS}),
     }
-    most_orders = 2_000
+    most_orders = HyperliquidPast.most_orders
     weight_of_one = base_weight("orderStatus")
-    fills_page = 2_000
-    fills_reach = 10_000
+    fills_page = HyperliquidPast.fills_page
+    fills_reach = HyperliquidPast.fills_reach
 
     def __init__(
-        self, rests: Sequence[HyperliquidRest], clock: Clock, *, priority: Priority = Priority.REPAIR
+        self,
+        rests: Sequence[HyperliquidRest],
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        priority: Priority = Priority.REPAIR,
+        looks: PastLooks | None = None,
     ) -> None:
-        """``rests``: one for each egress address."""
-        self._rests = tuple(rests)
+        """See `HyperliquidPast`. What is proved with an answer needs all of it."""
+        self._past = HyperliquidPast(rests, clock, metrics, priority=priority, looks=looks, strict=True)
         self._priority = priority
         self._clock = clock
         self._mapper = HyperliquidMapper()
 
-    @property
-    def _rest(self) -> HyperliquidRest:
-        """The address through which a request of this priority gets out soonest."""
-        if len(self._rests) == 1:
-            return self._rests[0]
-        return min(self._rests, key=lambda rest: (rest.budget.ahead_of(self._priority), -rest.budget.left()))
-
     async def past_order(self, trader: str, oid: int) -> PastOrder | None:
         """``orderStatus`` (weight 2)."""
-        outcome = await self._rest.order_status(trader, oid, priority=self._priority)
+        outcome = await self._past.rest().order_status(trader, oid, priority=self._priority)
         return None if outcome is None else _past_order(outcome)
 
-    async def past_orders(self, trader: str) -> Sequence[PastOrder]:
-        """``historicalOrders`` (weight 20 to 120), over all dexes."""
-        body = await self._rest.info({"type": "historicalOrders", "user": trader}, priority=self._priority)
-        frame = (
-            b'{"channel":"userHistoricalOrders","data":{"user":"'
-            + trader.encode()
-            + b'","orderHistory":'
-            + body
-            + b"}}"
-        )
-        found = [message for message in self._messages(frame) if isinstance(message, OrderHistory)]
-        return [_past_of_row(row) for history in found for row in history.rows]
+    async def past_orders(self, trader: str, since_ms: int | None = None) -> Sequence[PastOrder]:
+        """See `HyperliquidPast.orders`."""
+        told = await self._past.orders(trader, since_ms)
+        return [_past_of_row(row) for row in told.history.rows]
 
-    def weight_of_all(self, rows: int) -> int:
-        """What ``historicalOrders`` costs with so many rows."""
+    def weight_of_all(self, trader: str, rows: int) -> int:
+        """What ``historicalOrders`` costs with so many rows, or what a look that takes it along is worth."""
+        if self._past.may_look(trader):
+            return WORTH_OF_LOOK
         return base_weight("historicalOrders") + rows_weight("historicalOrders", min(rows, self.most_orders))
 
     async def fills(self, trader: str, start_ms: int) -> Sequence[Fill]:
-        """``userFillsByTime`` (weight 20 to 120)."""
-        body = await self._rest.user_fills_by_time(trader, start_ms, priority=self._priority)
-        frame = b'{"channel":"userFills","data":{"user":"' + trader.encode() + b'","fills":' + body + b"}}"
-        return [message for message in self._messages(frame) if isinstance(message, Fill)]
+        """See `HyperliquidPast.fills`."""
+        return await self._past.fills(trader, start_ms)
 
     async def recent_trades(self, symbol: str) -> Sequence[Trade]:
         """``recentTrades`` (weight 20 to 30)."""
         frame = (
-            b'{"channel":"trades","data":' + await self._rest.recent_trades(symbol, priority=self._priority) + b"}"
+            b'{"channel":"trades","data":'
+            + await self._past.rest().recent_trades(symbol, priority=self._priority)
+            + b"}"
         )
         return [message for message in self._messages(frame) if isinstance(message, Trade)]
 

@@ -49,14 +49,14 @@ class HyperliquidRepair:
         self.details = CloseDetails(reads, clock, metrics, venue=VENUE)
         self.reasons = Reasons(
             reads,
-            HyperliquidHistory(source.rests, clock, priority=Priority.REASON),
+            HyperliquidHistory(source.rests, clock, metrics, priority=Priority.REASON, looks=source.past_looks),
             clock,
             metrics,
             explained=self.details.explained,
         )
         self.repair = Repair(
             store,
-            HyperliquidHistory(source.rests, clock),
+            HyperliquidHistory(source.rests, clock, metrics, looks=source.past_looks),
             clock,
             metrics,
             fills=settings.hyperliquid_fills,

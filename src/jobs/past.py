@@ -10,12 +10,23 @@ from msgspec import Struct
 from src.models.messages import Fill, OrderHistory, Trade
 
 
+class PastOrders(Struct, frozen=True):
+    """What a venue told of a trader's orders.
+
+    Attributes:
+        is_all: everything the venue still knows; False = only what was asked for is sure to be there.
+    """
+
+    history: OrderHistory
+    is_all: bool = True
+
+
 class TraderPast(Protocol):
     """The past of traders at one venue. Methods raise `VenueError` and wait until the limits allow the request.
 
     Attributes:
         venue: whose.
-        most_orders: statuses that `orders` returns at most; fewer = nothing older exists.
+        most_orders: statuses the venue knows at most; when it told all it knows, fewer = nothing older exists.
         fills_page: rows that `fills` returns at most; fewer = nothing newer exists.
         fills_reach: fills of a trader that exist at all.
     """
@@ -25,8 +36,8 @@ class TraderPast(Protocol):
     fills_page: int
     fills_reach: int
 
-    async def orders(self, trader: str) -> OrderHistory:
-        """The newest statuses of all orders of a trader."""
+    async def orders(self, trader: str, since_ms: int) -> PastOrders:
+        """The newest statuses of all orders of a trader; those from ``since_ms`` on are all that is asked for."""
 
     async def fills(self, trader: str, start_ms: int) -> Sequence[Fill]:
         """Fills from ``start_ms`` on (inclusive), oldest first, at most a page."""

@@ -174,7 +174,7 @@ class Reasons(LookUp):
         """Find the reasons of one trader's closes; reading all of them helps those that are not due yet too."""
         waiting = len(self._of_trader.get(trader, {}).keys() - self._found.keys())
         unknown = [close for close in due if close.event_id not in self._found]
-        whole = self._history.weight_of_all(self._rows.get(trader, USUAL_ROWS))
+        whole = self._history.weight_of_all(trader, self._rows.get(trader, USUAL_ROWS))
         is_read = bool(unknown) and waiting * self._history.weight_of_one >= whole
         if is_read:
             self.learned(trader, await self._history.past_orders(trader))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from src.jobs.history import History, PastOrder, Shown
 from src.jobs.repair_plan import (
+    SKEW_MS,
     ClosedHole,
     FillWalk,
     Verdict,
@@ -61,7 +62,8 @@ class TraderRepair:
         shown = {one for hole in holes for one in self._shown(hole)}
         past: Sequence[PastOrder] | None = None
         if Shown.ORDERS in shown:
-            past = await self._history.past_orders(trader)
+            since_ms = min(hole.from_ms for hole in holes) - SKEW_MS
+            past = await self._history.past_orders(trader, max(0, since_ms))
             self._learned(trader, past)
         walk = None
         if self._fills and shown & {Shown.FILLS, Shown.POSITIONS}:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct, structs
 
 from src.jobs.looks import Looks
+from src.jobs.past_looks import PastLooks
 from src.jobs.planner import LOOK_DEADLINE_S, Turn
 from src.jobs.rings import Carousel
 from src.jobs.stoppable import is_set_within
@@ -37,10 +38,11 @@ NO_BOUND_S = 86_400.0
 
 
 class _Look(Struct):
-    """A look under way."""
+    """A look under way: its streams, those of them it only takes along, and those that have not told anything."""
 
     began: float
     keys: frozenset[StreamKey]
+    along: frozenset[StreamKey]
     missing: set[StreamKey]
 
 
@@ -59,6 +61,7 @@ class Rotation:
         looks: Looks,
         clock: Clock,
         sink: Sink,
+        past: PastLooks,
         has_room: Callable[[str], bool],
         on_refused: Callable[[Refusal, tuple[Subscription, ...]], None],
     ) -> None:
@@ -66,6 +69,7 @@ class Rotation:
         self._looks = looks
         self._clock = clock
         self._sink = sink
+        self._past = past
         self._has_room = has_room
         self._on_refused = on_refused
         self._carousel = Carousel()
@@ -117,6 +121,10 @@ class Rotation:
         """Look at ``trader`` sooner than the order says."""
         self._carousel.hurry(trader)
 
+    def looks_at(self, trader: str) -> bool:
+        """Whether this trader has turns."""
+        return trader in self._carousel
+
     async def run(self, closing: asyncio.Event) -> None:
         """Go round until ``closing``."""
         while not closing.is_set():
@@ -151,10 +159,13 @@ class Rotation:
         look = self._under_way.get(trader)
         if look is None or trader not in self._looks:
             return
-        assignment = self._looks[trader].assignment
-        within_s = assignment.within_s if assignment is not None else None
-        self._looks.saw(data)
-        self._sink.data(structs.replace(data, within_s=NO_BOUND_S if within_s is None else within_s))
+        if data.stream not in look.along:
+            assignment = self._looks[trader].assignment
+            within_s = assignment.within_s if assignment is not None else None
+            self._looks.saw(data)
+            self._sink.data(structs.replace(data, within_s=NO_BOUND_S if within_s is None else within_s))
+        elif not self._past.took(data):
+            return
         look.missing.discard(data.stream)
         if not look.missing:
             self._complete(trader)
@@ -164,6 +175,9 @@ class Rotation:
 
     def refused(self, refusal: Refusal, failed: tuple[Subscription, ...]) -> None:
         """Looks that were refused end; why is for the owner to judge."""
+        if refusal.kind is RefusalKind.UNKNOWN_TYPE:
+            for subscription in failed:
+                self._past.unknown(subscription.key.channel)
         for trader in {subscription.user for subscription in failed} - {None}:
             if trader in self._under_way:
                 self._looks.failed("rotation", "refused")
@@ -216,15 +230,16 @@ class Rotation:
             self._carousel.hurry(trader)
             return False
         wanted = [structs.replace(s, silent_after_s=None, stale_after_s=None) for s in self._subscriptions(trader)]
-        keys = frozenset(subscription.key for subscription in wanted)
-        if not keys:
+        if not wanted:
             return False
-        pool.add(wanted)
+        along = self._past.subscriptions(trader)
+        keys = frozenset(subscription.key for subscription in (*wanted, *along))
+        pool.add([*wanted, *along])
         if pool.is_waiting(keys):
             pool.remove(keys)
             self._carousel.hurry(trader)
             return False
-        self._under_way[trader] = _Look(now, keys, set(keys))
+        self._under_way[trader] = _Look(now, keys, frozenset(subscription.key for subscription in along), set(keys))
         return True
 
     def _count_occupation(self, pool: Pool) -> None:
@@ -240,11 +255,17 @@ class Rotation:
         self._looks.looked(trader, "rotation")
         self._refused_pause_s = REFUSED_PAUSE_S
         self._drop(trader)
+        if self._past.subscriptions(trader):  # asked for meanwhile
+            self._carousel.hurry(trader)
 
     def _expire(self) -> None:
         now = self._clock.monotonic()
         for trader, look in list(self._under_way.items()):
-            if now - look.began > LOOK_DEADLINE_S:
+            if now - look.began <= LOOK_DEADLINE_S:
+                continue
+            if look.missing <= look.along:
+                self._complete(trader)
+            else:
                 self._looks.failed("rotation", "timeout")
                 self._drop(trader)
                 self._carousel.hurry(trader)
@@ -254,6 +275,7 @@ class Rotation:
         look = self._under_way.pop(trader, None)
         if look is None:
             return
+        self._past.ended(look.missing & look.along)
         self._finished[trader] = look.keys
         if not self.by_connection:
             self._release(trader)

@@ -62,6 +62,7 @@ LOOK_AGE = _gauge(
     "look_age_seconds", "Seconds since the last look at those who are not live: p50, p95, max.", "venue", "quantile"
 )
 LOOK_BOUND = _gauge("look_bound_seconds", "Seconds within which everybody is looked at, as promised.", "venue")
+PAST_LOOKS = _counter("past_looks", "Histories taken along by looks, by outcome.", "venue", "channel", "outcome")
 LOOKS_LATE = _gauge("looks_late", "Traders not looked at within what was promised.", "venue")
 
 BOOK_ODDITIES = _counter(

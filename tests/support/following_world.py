@@ -102,7 +102,9 @@ class _StormyRest(httpx.AsyncBaseTransport):
 class World:
     """A venue, and the program over it. Attributes are the parts."""
 
-    def __init__(self, *, traders, actions_per_trader_and_hour=60.0, seed=1, limits=None, **settings):
+    def __init__(
+        self, *, traders, actions_per_trader_and_hour=60.0, seed=1, limits=None, first_frame_rows=2_000, **settings
+    ):
         self.clock = LoopClock()
         self.metrics = Metrics()
         self.store = QuickStore()
@@ -117,7 +119,9 @@ class World:
             tick_ms=500,
         )
         self.venue = InProcessVenue(
-            SimulatorConfig(market=market, limits=limits or Limits()), clock=self.clock, latency_s=LATENCY_S
+            SimulatorConfig(market=market, limits=limits or Limits(), first_frame_rows=first_frame_rows),
+            clock=self.clock,
+            latency_s=LATENCY_S,
         )
         self.settings = Settings(
             **{

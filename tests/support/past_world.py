@@ -1,6 +1,6 @@
 """A venue's memory of one trader, with its limits; requests can be made to fail, and the program to die."""
 
-from src.jobs.past import TradesPage
+from src.jobs.past import PastOrders, TradesPage
 from src.models.errors import VenueError
 from src.models.messages import Fill, OrderHistory, OrderStatus, Trade
 from src.models.writes import Collection
@@ -48,10 +48,14 @@ class ScriptedPast:
     def fills_of(self, *fills, trader=TRADER):
         self.executed.setdefault(trader, []).extend(fills)
 
-    async def orders(self, trader):
+    async def orders(self, trader, since_ms):
+        del since_ms
         self._ask("orders", trader)
         rows = sorted(self.statuses.get(trader, ()), key=lambda row: row.status_ms)[-self.most_orders :]
-        return OrderHistory(VENUE, trader, START_MS + 10_000_000, tuple(reversed(rows)), "history", is_snapshot=True)
+        history = OrderHistory(
+            VENUE, trader, START_MS + 10_000_000, tuple(reversed(rows)), "history", is_snapshot=True
+        )
+        return PastOrders(history)
 
     async def fills(self, trader, start_ms):
         self._ask("fills", trader, start_ms)

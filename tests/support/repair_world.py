@@ -53,7 +53,7 @@ class RunningCollector:
             budget=WeightBudget(clock=self.clock, per_minute=100_000),
         )
         options = {"settle_s": 0.3, "poll_s": 0.05} | repair_options
-        history = HyperliquidHistory([self.rest], self.clock)
+        history = HyperliquidHistory([self.rest], self.clock, self.metrics)
         reasons_store = RepairStore(store, self.metrics)
         self.details = CloseDetails(
             reasons_store, self.clock, self.metrics, venue="hyperliquid", settle_s=0.3, poll_s=0.05

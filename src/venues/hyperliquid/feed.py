@@ -37,6 +37,7 @@ _PING = '{"method":"ping"}'
 
 TraderFeed = Literal["split", "webData2"]
 HISTORY_CHANNEL = "userHistoricalOrders"
+FILLS_CHANNEL = "userFills"
 SPLIT_CHANNELS = frozenset({"clearinghouseState", "openOrders"})
 
 
@@ -96,17 +97,17 @@ class TraderStreams(Struct, frozen=True):
         wanted: list[Subscription] = []
         if self.feed == "webData2":
             if self.orders or self.positions:
-                wanted.append(_user_stream("webData2", trader, "", WEB_DATA2_SILENT_S))
+                wanted.append(user_stream("webData2", trader, silent_after_s=WEB_DATA2_SILENT_S))
         else:
             for dex in ("", *self.dexes):
                 if self.positions:
-                    wanted.append(_user_stream("clearinghouseState", trader, dex, STATE_SILENT_S))
+                    wanted.append(user_stream("clearinghouseState", trader, dex, STATE_SILENT_S))
                 if self.orders:
-                    wanted.append(_user_stream("openOrders", trader, dex, STATE_SILENT_S))
+                    wanted.append(user_stream("openOrders", trader, dex, STATE_SILENT_S))
         if self.fills:
-            wanted.append(_user_stream("userFills", trader, "", None))
+            wanted.append(user_stream(FILLS_CHANNEL, trader))
         if self.history:
-            wanted.append(_user_stream(HISTORY_CHANNEL, trader, "", None))
+            wanted.append(user_stream(HISTORY_CHANNEL, trader))
         return wanted
 
 
@@ -146,7 +147,8 @@ class FeedChoice:
         return True
 
 
-def _user_stream(channel: str, trader: str, dex: str, silent_after_s: float | None) -> Subscription:
+def user_stream(channel: str, trader: str, dex: str = "", silent_after_s: float | None = None) -> Subscription:
+    """One feed of one trader; silence means something only where ``silent_after_s`` says from when on."""
     args: dict[str, object] = {"type": channel, "user": trader}
     if dex:
         args["dex"] = dex

@@ -164,7 +164,7 @@ async def test_without_mongodb_it_waits():
 async def test_it_stops_in_the_middle_of_a_request():
     world = World()
 
-    async def for_ever(trader):
+    async def for_ever(trader, since_ms):
         await asyncio.Event().wait()
 
     world.past.orders = for_ever

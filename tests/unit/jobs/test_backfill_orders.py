@@ -260,7 +260,7 @@ async def test_an_order_the_diff_still_holds_is_left_to_it_and_its_close_knows_w
     await reader(store, past, live=live).read(Kind.ORDERS, TRADER)
     assert orders(store)[1]["status"] == "open"
     watcher.shows([an_order(2)])
-    await live.settle(await past.orders(TRADER))
+    await live.settle((await past.orders(TRADER, 0)).history)
     document = orders(store)[1]
     assert (document["revision"], document["closeReason"]) == (2, "marginCanceled")
     assert [event["action"] for event in events(store, 1)] == ["new", "closed"]
@@ -275,7 +275,7 @@ async def test_a_late_list_does_not_bring_back_what_history_ended(store, past):
     before = told(store)
     watcher.shows([an_order(1), an_order(2)])
     watcher.shows([an_order(2)])
-    await live.settle(await past.orders(TRADER))
+    await live.settle((await past.orders(TRADER, 0)).history)
     assert told(store) == before
 
 

@@ -8,6 +8,7 @@ from src.config import Settings
 from src.jobs import coverage as module
 from src.jobs.coverage import CoverageKeeper
 from src.jobs.hyperliquid_repair import HyperliquidRepair
+from src.jobs.past_looks import PastLooks
 from src.models.changes import HoleClosed
 from src.models.clock import ManualClock
 from src.models.errors import StoreError
@@ -38,6 +39,7 @@ class FakeSource:
         self.followed, self.more = followed, ()
         clock, metrics = ManualClock(), Metrics()
         self.weight_budgets = [WeightBudget(clock=clock)]
+        self.past_looks = PastLooks(clock=clock, metrics=metrics)
         self.rests = [
             HyperliquidRest("http://127.0.0.1:9", clock=clock, metrics=metrics, budget=self.weight_budgets[0])
         ]

@@ -11,6 +11,7 @@ from src.jobs.hyperliquid_history import HyperliquidHistory
 from src.models.clock import ManualClock
 from src.models.errors import VenueError
 from src.models.messages import Fill, Trade
+from src.models.metrics import Metrics
 from src.venues.hyperliquid.feed import HISTORY_CHANNEL, SPLIT_CHANNELS
 from src.venues.hyperliquid.rest import OrderOutcome
 from src.venues.hyperliquid.weight_budget import Priority, WeightBudget
@@ -54,7 +55,7 @@ class Answers:
 
 
 def history_of(**answers):
-    return HyperliquidHistory([Answers(**answers)], ManualClock(wall_ms=1_791_280_950_000))
+    return HyperliquidHistory([Answers(**answers)], ManualClock(wall_ms=1_791_280_950_000), Metrics())
 
 
 async def test_fills_are_those_a_live_frame_would_have_shown():
@@ -114,21 +115,21 @@ async def test_statuses(status, order, ended, rested):
 
 async def test_every_question_has_the_priority_of_who_asks():
     rest = Answers()
-    history = HyperliquidHistory([rest], ManualClock(), priority=Priority.REASON)
+    history = HyperliquidHistory([rest], ManualClock(), Metrics(), priority=Priority.REASON)
     await history.past_order(USER, 1)
     await history.past_orders(USER)
     await history.fills(USER, 5)
     await history.recent_trades("BTC")
     assert rest.priorities == [Priority.REASON] * 4
     rest = Answers()
-    await HyperliquidHistory([rest], ManualClock()).past_order(USER, 1)
+    await HyperliquidHistory([rest], ManualClock(), Metrics()).past_order(USER, 1)
     assert rest.priorities == [Priority.REPAIR]
 
 
 def test_weights_are_those_the_venue_bills():
     history = history_of()
     assert history.weight_of_one == 2
-    assert [history.weight_of_all(rows) for rows in (0, 1, 2_000, 9_999)] == [20, 21, 120, 120]
+    assert [history.weight_of_all(USER, rows) for rows in (0, 1, 2_000, 9_999)] == [20, 21, 120, 120]
 
 
 async def test_recorded_histories_are_understood():
@@ -159,7 +160,7 @@ async def test_a_request_goes_out_where_nobody_is_ahead_and_most_is_left():
         rest.budget = WeightBudget(clock=clock)
         rest.budget.settle(rest.budget.take(spent), spent)
     rests[0].budget.pause(5)
-    history = HyperliquidHistory(rests, clock)
+    history = HyperliquidHistory(rests, clock, Metrics())
     await history.past_order(USER, 1)
     assert [len(rest.asked) for rest in rests] == [0, 0, 1]
     waiting = asyncio.create_task(rests[2].budget.acquire(1_000, Priority.REPAIR))

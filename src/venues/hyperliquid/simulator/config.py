@@ -97,6 +97,8 @@ class SimulatorConfig(Struct, frozen=True, kw_only=True):
         change_per_frame: change one order of a trader before each of its order frames (for benchmarks).
         log_deliveries: keep a copy of every state shown, in memory; switch it off where a simulator runs for long
             (`HyperliquidSimulator.settle` needs it).
+        first_frame_rows: rows of past orders and of fills in the first frame of their feeds, at most; the real number
+            is not documented.
         start_ms: venue time at the start; None = the wall clock.
         port, api_port: 0 = any free port.
     """
@@ -111,6 +113,7 @@ class SimulatorConfig(Struct, frozen=True, kw_only=True):
     compression: bool = False
     change_per_frame: bool = False
     log_deliveries: bool = True
+    first_frame_rows: int = 2_000
     start_ms: int | None = None
     host: str = "127.0.0.1"
     port: int = 0

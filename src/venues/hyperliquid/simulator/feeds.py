@@ -19,7 +19,6 @@ from src.venues.hyperliquid.simulator.payloads import Payloads
 from src.venues.hyperliquid.simulator.sessions import FeedState, SentFrame, Session
 from src.venues.hyperliquid.simulator.shapes import Frame, encode
 from src.venues.hyperliquid.simulator.subscriptions import INCREMENTAL_TYPES, Subscription
-from src.venues.hyperliquid.simulator.traders import HISTORY_ROWS
 from src.venues.hyperliquid.simulator.truth import Delivery, DeliveryLog, ShownAs
 
 _TIMED = frozenset({"clearinghouseState", "webData2", "l2Book"})
@@ -217,10 +216,10 @@ class Publisher:
             if recent:
                 session.send(encode(Frame("trades", recent)), now_s)
         elif sub.type == "userFills":
-            fills = list(trader.fills)[-HISTORY_ROWS:] if trader is not None else []
+            fills = list(trader.fills)[-self._config.first_frame_rows :] if trader is not None else []
             session.send(encode(Frame(sub.type, {"isSnapshot": True, "user": sub.user, "fills": fills})), now_s)
         elif sub.type == "userHistoricalOrders":
-            rows = list(reversed(trader.history)) if trader is not None else []
+            rows = list(reversed(trader.history))[: self._config.first_frame_rows] if trader is not None else []
             session.send(encode(Frame(sub.type, {"isSnapshot": True, "user": sub.user, "orderHistory": rows})), now_s)
 
     def _send_changes(self, now_s: float) -> None:
