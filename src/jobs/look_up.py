@@ -63,7 +63,7 @@ class LookUp(ABC):
             self._tell_store_away(error)
         except VenueError as error:
             self._note_venue_failure(error)
-        self._metrics.put(self._gauge, value=self.waiting())
+        self._show_waiting()
 
     # -- what a subclass does --------------------------------------------------------------------------------------
 
@@ -82,6 +82,10 @@ class LookUp(ABC):
     @abstractmethod
     def _tell_delay(self, error: VenueError) -> None:
         """The venue has stopped answering, in the log."""
+
+    def _show_waiting(self) -> None:
+        """After every change of what waits: a round over much of it takes long."""
+        self._metrics.put(self._gauge, value=self.waiting())
 
     # -- notes -----------------------------------------------------------------------------------------------------
 

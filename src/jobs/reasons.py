@@ -249,6 +249,7 @@ class Reasons(LookUp):
             self._of_trader.setdefault(close.trader, {})[key] = close
         else:
             self._drop("queue_full")
+        self._show_waiting()
         self._wake.set()
 
     def _note_ending(self, close: Close, ending: Ending) -> None:
@@ -293,3 +294,4 @@ class Reasons(LookUp):
             self._of_trader.pop(close.trader, None)
         self._asks.pop(key, None)
         self._found.pop(key, None)
+        self._show_waiting()

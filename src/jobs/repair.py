@@ -213,6 +213,7 @@ class Repair(LookUp):
             return
         if not self._holes.add(hole.id, hole, self._clock.monotonic() + self._settle_s):
             self._drop("queue_full")
+        self._show_waiting()
         self._wake.set()
 
     def _tell_store_away(self, error: StoreError) -> None:
@@ -236,6 +237,7 @@ class Repair(LookUp):
     def _forget_hole(self, hole: ClosedHole) -> None:
         self._holes.done(hole.id)
         self._windows.pop(hole.id, None)
+        self._show_waiting()
 
     def _shown(self, hole: ClosedHole) -> frozenset[Shown]:
         return self._history.shown.get(hole.stream.channel, frozenset())

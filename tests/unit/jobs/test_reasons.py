@@ -141,6 +141,22 @@ async def test_the_waits_for_an_order_the_venue_does_not_know_grow(rig):
     assert rig.order(1)["closeReason"] == "unknown"
 
 
+async def test_the_gauge_follows_what_waits_even_while_a_round_goes_on(rig):
+    await rig.open_orders(1, 2)
+    rig.history.gate = asyncio.Event()
+    await rig.hear(late(1), late(2))
+    assert rig.metrics.value(REASONS_WAITING) == 2
+    working = asyncio.create_task(rig.work(1.0))
+    for _ in range(1000):
+        if not rig.history.asked:
+            await asyncio.sleep(0)
+    assert rig.history.asked
+    rig.reasons.heard([OrderEnded("toy", TRADER, 2, 2, "filled", NOW_MS, NOW_MS)])
+    assert rig.metrics.value(REASONS_WAITING) == 1
+    rig.history.gate.set()
+    await working
+
+
 async def test_a_new_run_finds_closes_that_were_seen_but_not_explained(rig):
     await rig.open_orders(1, 2)
     rig.history.orders[1] = ended(1, "reduceOnlyCanceled")
