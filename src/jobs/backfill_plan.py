@@ -58,8 +58,9 @@ class Cursor(Struct, frozen=True):
         read_ms: when the last whole reading ended.
         rate: rows per second that reading has shown, None when it had too few.
         place_ms: where a reading of a range has got to, and ``range_ms`` which.
-        walked, walk_from_ms: rows of the first reading of fills so far, without those at ``until_ms``, and time of
-            the first; while it lasts.
+        walked, walk_from_ms: rows of a reading of fills that began without an anchor so far, without those at
+            ``until_ms``, and time of the first; while it lasts.
+        walk_after_ms: up to where all was read before it.
     """
 
     kind: Kind
@@ -74,6 +75,7 @@ class Cursor(Struct, frozen=True):
     range_ms: tuple[int, int | None] | None = None
     walked: int = 0
     walk_from_ms: int | None = None
+    walk_after_ms: int = 0
 
     @property
     def id(self) -> str:
@@ -122,6 +124,7 @@ def cursor_of(kind: Kind, venue: str, subject: str, document: Mapping[str, Any] 
         range_ms=None if begin is None else (begin, to_ms(place.get("to"))),
         walked=int(walk.get("rows", 0)),
         walk_from_ms=to_ms(walk.get("from")),
+        walk_after_ms=to_ms(walk.get("after")) or 0,
     )
 
 
@@ -141,7 +144,11 @@ def writes_of_cursor(cursor: Cursor, *, found: int | None = None) -> tuple[Inser
         "place": place,
         "walk": None
         if cursor.walk_from_ms is None
-        else {"rows": cursor.walked, "from": to_date(cursor.walk_from_ms)},
+        else {
+            "rows": cursor.walked,
+            "from": to_date(cursor.walk_from_ms),
+            "after": to_date(cursor.walk_after_ms),
+        },
     }
     if found is not None:
         values["found"] = found
@@ -219,8 +226,11 @@ class FillPages:
         self._at_start: frozenset[str] = frozenset()
         self._place_anchor = cursor.anchor
         self._is_first = wanted is None and cursor.since_ms is None
-        self._rows = cursor.walked if self._is_first else 0
-        self._first_ms: int | None = cursor.walk_from_ms if self._is_first else None
+        resumed = wanted is None and cursor.walk_from_ms is not None
+        self._is_walk = wanted is None and (resumed or cursor.anchor is None)
+        self._after_ms = cursor.walk_after_ms if resumed else cursor.until_ms or 0
+        self._rows = cursor.walked if resumed else 0
+        self._first_ms: int | None = cursor.walk_from_ms if resumed else None
         self._is_checked = False
         self._times: list[int] = []
         self.start_ms = cursor.until_ms or 0
@@ -267,7 +277,7 @@ class FillPages:
             if self._is_first and self.done:
                 since_ms = self._first_ms if self._is_cut else 0
         unfinished = wanted is not None and not self.done
-        walking = self._is_first and not self.done
+        walking = self._is_walk and not self.done
         return Cursor(
             before.kind,
             before.venue,
@@ -281,6 +291,7 @@ class FillPages:
             range_ms=(wanted.from_ms, wanted.to_ms) if unfinished and wanted is not None else None,
             walked=self._rows - len(self._at_start) if walking else 0,
             walk_from_ms=self._first_ms if walking else None,
+            walk_after_ms=self._after_ms if walking else 0,
         )
 
     def finish(self) -> None:
@@ -290,8 +301,8 @@ class FillPages:
         note = f"the venue keeps the newest {self._reach} fills and there were more"
         if self._is_first:
             self.lost.append(Lost(0, self._first_ms, BEFORE, note))
-        elif self._anchor is None:
-            self.lost.append(_lost(self._cursor, self._first_ms, note))
+        elif self._is_walk:
+            self.lost.append(Lost(self._after_ms, self._first_ms, LOST, note))
 
     @property
     def _is_cut(self) -> bool:

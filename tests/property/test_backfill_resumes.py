@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from src.jobs.backfill import Backfill
@@ -65,6 +65,7 @@ def test_killed_anywhere_and_begun_again_the_same_is_stored(ends, fills, deaths,
 @given(
     rounds=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 25), st.integers(1, 8)), min_size=1, max_size=6),
 )
+@example(rounds=[(0, 0, 1), (0, 16, 6)])  # killed while reading what outgrew the reach since an empty reading
 @settings(max_examples=60, deadline=None)
 def test_while_the_market_goes_on_all_is_stored_or_lies_in_a_hole(rounds):
     async def life():
