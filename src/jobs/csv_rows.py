@@ -28,6 +28,7 @@ LONGEST_NAME = 160
 FILE_NAME = re.compile(r"(?P<day>\d{4}-\d{2}-\d{2})_(?P<symbol>.+)\.csv")
 
 _PLAIN = re.compile(r"[0-9.]*")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 _QUOTED = re.compile(r'[",\r\n]')
 
@@ -108,7 +109,7 @@ def cell(text: str) -> str:
     """
     if _PLAIN.fullmatch(text):
         return text
-    if text.startswith(_FORMULA) and not _is_number(text):
+    if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text):
         text = f"'{text}"
     if _QUOTED.search(text):
         doubled = text.replace('"', '""')
@@ -178,13 +179,6 @@ def _lots(shares: str, lot: int | None) -> str:
         return format((Decimal(shares) / lot).normalize(), "f")
     except InvalidOperation:
         return ""
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return Decimal(text).is_finite()
-    except InvalidOperation:
-        return False
 
 
 def _safe(symbol: str) -> str:

@@ -152,6 +152,9 @@ def test_harmless_text_stays_as_it_is(value):
         ("two\nlines", '"two\nlines"'),
         ("-NaN", "'-NaN"),
         ("+Infinity", "'+Infinity"),
+        ("\t0", "'\t0"),
+        ("-1_0", "'-1_0"),
+        ("-1.5e-7", "-1.5e-7"),
     ],
 )
 def test_text_that_could_run_or_break_a_line_is_disarmed(value, shown):
