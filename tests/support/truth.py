@@ -191,13 +191,20 @@ async def _until_seen(collector, simulator):
     """Wait until the collector's open orders and positions are those of the frozen market."""
     truth_orders = sum(len(item.orders) for item in _last(simulator, "orders").values())
     truth_positions = sum(len(item.positions) for item in _last(simulator, "positions").values())
-    async with asyncio.timeout(60):  # a busy machine connects again slowly
-        while True:
-            stats = collector.status.stats()
-            settled = stats["tracked_orders"] == truth_orders and stats["tracked_positions"] == truth_positions
-            if settled and not stats["buffer"]["length"]:
-                return
-            await asyncio.sleep(0.02)
+    stats = {}
+    try:
+        async with asyncio.timeout(60):  # a busy machine connects again slowly
+            while True:
+                stats = collector.status.stats()
+                settled = stats["tracked_orders"] == truth_orders and stats["tracked_positions"] == truth_positions
+                if settled and not stats["buffer"]["length"]:
+                    return
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        seen = {
+            name: stats[name] for name in ("tracked_orders", "tracked_positions", "buffer", "states", "following")
+        }
+        raise AssertionError(f"{truth_orders} orders and {truth_positions} positions wanted; {seen}") from None
 
 
 def _last(simulator, section):
