@@ -188,23 +188,27 @@ async def proxied(simulator):
 
 
 async def _until_seen(collector, simulator):
-    """Wait until the collector's open orders and positions are those of the frozen market."""
-    truth_orders = sum(len(item.orders) for item in _last(simulator, "orders").values())
-    truth_positions = sum(len(item.positions) for item in _last(simulator, "positions").values())
-    stats = {}
+    """Wait until everybody was shown the frozen market, by turns maybe, and the collector has what was shown."""
+    shown, stats = set(), {}
+    orders = positions = 0
     try:
         async with asyncio.timeout(60):  # a busy machine connects again slowly
             while True:
+                last_orders, last_positions = _last(simulator, "orders"), _last(simulator, "positions")
+                shown = {trader for trader, _ in (*last_orders, *last_positions)}
+                orders = sum(len(item.orders) for item in last_orders.values())
+                positions = sum(len(item.positions) for item in last_positions.values())
                 stats = collector.status.stats()
-                settled = stats["tracked_orders"] == truth_orders and stats["tracked_positions"] == truth_positions
-                if settled and not stats["buffer"]["length"]:
+                settled = stats["tracked_orders"] == orders and stats["tracked_positions"] == positions
+                if settled and shown == set(simulator.traders) and not stats["buffer"]["length"]:
                     return
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.1)
     except TimeoutError:
         seen = {
             name: stats[name] for name in ("tracked_orders", "tracked_positions", "buffer", "states", "following")
         }
-        raise AssertionError(f"{truth_orders} orders and {truth_positions} positions wanted; {seen}") from None
+        wanted = f"{len(shown)} of {len(simulator.traders)} were shown {orders} orders and {positions} positions"
+        raise AssertionError(f"{wanted}; {seen}") from None
 
 
 def _last(simulator, section):
