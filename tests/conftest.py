@@ -1,6 +1,7 @@
 """Shared by all tests: one real MongoDB for the whole session, and a fresh database for each test that asks."""
 
 import asyncio
+import os
 import secrets
 import subprocess
 import tempfile
@@ -9,11 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from pymongo import MongoClient
 
 from src.models.errors import EmbeddedServerError
 from src.store.embedded import EmbeddedServer, open_embedded
 from src.store.mongod import find_binary
+
+# The same examples in every run, so that a change is what makes a property fail; by hand HYPOTHESIS_PROFILE=explore
+# looks for new ones.
+settings.register_profile("same", derandomize=True, print_blob=True)
+settings.register_profile("explore", print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session")
