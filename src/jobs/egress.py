@@ -146,11 +146,12 @@ class Egress:
             return release
         return "connection" if self._means.clock.monotonic() < self._by_connection_until else "unsubscribe"
 
-    def room(self, market_streams: int) -> Room:
-        """What may be spent on traders now."""
+    def room(self, market_streams: int, turnover: int = 0) -> Room:
+        """What may be spent on traders now; ``turnover``: messages it takes to let other traders be live."""
         now, limits, freed = self._means.clock.monotonic(), self.feed.limits, self.freed
         pings = (self._means.clients + 1) * 60.0 / self.feed.heartbeat.ping_every_s
-        messages = (limits.messages_per_minute or 0) * LOOK_MESSAGES_SHARE - pings
+        most = limits.messages_per_minute or 0
+        messages = most - max(most * (1 - LOOK_MESSAGES_SHARE), turnover) - pings
         return Room(
             users=self.users.allowed(now),
             subscriptions=(limits.subscriptions or 1_000) - market_streams,

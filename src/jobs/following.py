@@ -164,7 +164,8 @@ class Following:
 
     def _rooms(self) -> list[Room]:
         markets = len(self._markets())
-        return [egress.room(markets if egress.number == 0 else 0) for egress in self._egresses]
+        turnover = 2 * self._costs().live_streams * self._wishes.pinned
+        return [egress.room(markets if egress.number == 0 else 0, turnover) for egress in self._egresses]
 
     def _costs(self) -> Costs:
         nobody = "0x" + "0" * 40
