@@ -16,8 +16,8 @@ from msgspec import Struct
 from benchmarks.rows import Effort, Goal, MeasureError, Row, Spread
 from benchmarks.virtual_time import LoopClock, run_virtually
 from src.config import Settings
-from src.jobs.egress import Way
-from src.jobs.hyperliquid import HyperliquidSource
+from src.jobs.following.egress import Way
+from src.jobs.hyperliquid.source import HyperliquidSource
 from src.models.changes import OrderChange
 from src.models.messages import Data, Gap, Refusal
 from src.models.metrics import Metrics

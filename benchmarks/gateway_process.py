@@ -32,7 +32,7 @@ from src.api.gateway.socket import GatewaySocket
 from src.api.server import serve
 from src.config import Settings
 from src.core import build_core
-from src.jobs.live import Live
+from src.jobs.live.live import Live
 from src.models.changes import BookChange, Change
 from src.models.live import ACCEPTED, WANTED, Standing
 from src.models.metrics import Metrics

@@ -17,23 +17,23 @@ from src.api.app import create_app
 from src.api.server import serve
 from src.config import Settings
 from src.core import build_core
-from src.jobs.alpaca import AlpacaSource
-from src.jobs.candles import CandleJob
+from src.jobs.alpaca.source import AlpacaSource
+from src.jobs.candles.candles import CandleJob
 from src.jobs.coverage import CoverageKeeper
 from src.jobs.futu import FutuSource
-from src.jobs.hyperliquid import Pace
-from src.jobs.instance import this_holder
-from src.jobs.lease import WriterLease
-from src.jobs.lease_rules import Holder
-from src.jobs.orderbooks import OrderBookJobs
-from src.jobs.outside_books import OutsideBooks
+from src.jobs.hyperliquid.source import Pace
+from src.jobs.order_books.orderbooks import OrderBookJobs
+from src.jobs.order_books.outside_books import OutsideBooks
+from src.jobs.repair.trade_gaps import TradeGaps
 from src.jobs.source import Source, Work
 from src.jobs.sources import Sources
 from src.jobs.status import ProgramStatus, RunState
-from src.jobs.stockbit import StockbitSource, TradingHours
+from src.jobs.stockbit.source import StockbitSource, TradingHours
 from src.jobs.stoppable import is_set_within
-from src.jobs.trade_gaps import TradeGaps
-from src.jobs.writer_role import EXIT_FENCED, WriterRole
+from src.jobs.writer.instance import this_holder
+from src.jobs.writer.lease import WriterLease
+from src.jobs.writer.role import EXIT_FENCED, WriterRole
+from src.jobs.writer.rules import Holder
 from src.live import LiveSide
 from src.logs import RepeatLimiter
 from src.models.changes import Change, TradeSeen

@@ -14,7 +14,7 @@ from src.api.gateway.remembered import LocalMemory, Recalled
 from src.api.gateway.session import Limits, SubKey
 from src.api.gateway.socket import GatewaySocket
 from src.config import Settings
-from src.jobs.live import Live, LiveSource
+from src.jobs.live.live import Live, LiveSource
 from src.models.changes import Change
 from src.models.clock import Clock
 from src.models.live import STAR, Topic
@@ -26,7 +26,7 @@ from src.pipeline.pipeline import Pipeline
 from src.pipeline.supervise import supervise
 
 if TYPE_CHECKING:
-    from src.jobs.relay import Relay
+    from src.jobs.live.relay import Relay
 
 CLOSE_S = 1.0
 OFF = frozenset({"off", "no_source"})
@@ -153,7 +153,7 @@ class LiveSide:
         url = settings.redis_url.get_secret_value()
         if not url or not self._enabled:
             return None
-        from src.jobs.relay import Relay  # noqa: PLC0415 - Redis costs a third of a second that few need
+        from src.jobs.live.relay import Relay  # noqa: PLC0415 - Redis costs a third of a second that few need
 
         relay = Relay(
             url,

@@ -18,12 +18,12 @@ from src.commands.replaying import only_replay
 from src.commands.session import read_settings as _settings
 from src.commands.session import run_async as _go
 from src.config import Settings
-from src.jobs.demo_faults import DemoFaults
-from src.jobs.doctor import examine, exit_code
-from src.jobs.record import record_frames
-from src.jobs.recorded_frames import find_recordings, read_frames
-from src.jobs.replay import ReplayResult, summary
-from src.jobs.writer_role import EXIT_FENCED
+from src.jobs.demo.faults import DemoFaults
+from src.jobs.doctor.doctor import examine, exit_code
+from src.jobs.recordings.record import record_frames
+from src.jobs.recordings.recorded_frames import find_recordings, read_frames
+from src.jobs.recordings.replay import ReplayResult, summary
+from src.jobs.writer.role import EXIT_FENCED
 from src.logs import configure_logging
 from src.models.errors import CollectorError, ConfigurationError, WriterLostError
 from src.models.metrics import Metrics
@@ -70,7 +70,7 @@ def demo(
     faults: Annotated[DemoFaults, typer.Option(help="How much goes wrong on the way.")] = DemoFaults.SOME,
 ) -> None:
     """Collect from a simulated venue: no internet, no account, own data directory and database."""
-    from src.jobs.demo import demo_venues  # noqa: PLC0415 - the simulators of all venues, for this command alone
+    from src.jobs.demo.demo import demo_venues  # noqa: PLC0415 - the simulators of all venues, for this command alone
 
     settings = _settings()
 

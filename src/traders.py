@@ -10,12 +10,12 @@ import structlog
 
 from src.config import Settings
 from src.core import Core
-from src.jobs.backfill_job import BackfillJob
-from src.jobs.egress import Way
-from src.jobs.hyperliquid import HyperliquidSource, Pace
-from src.jobs.hyperliquid_backfill import make_backfill
-from src.jobs.hyperliquid_repair import HyperliquidRepair
-from src.jobs.leaderboard import LeaderboardJob
+from src.jobs.backfill.job import BackfillJob
+from src.jobs.following.egress import Way
+from src.jobs.hyperliquid.backfill import make_backfill
+from src.jobs.hyperliquid.repair import HyperliquidRepair
+from src.jobs.hyperliquid.source import HyperliquidSource, Pace
+from src.jobs.leaderboard.job import LeaderboardJob
 from src.jobs.source import Work
 from src.jobs.tracking import Tracking, TraderRegistry, seed
 from src.models.clock import Clock

@@ -23,14 +23,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from src.commands.addresses import checked_addresses
 from src.commands.session import read_settings, run_async
 from src.config import Settings
-from src.jobs.backfill import Backfill, Reading
-from src.jobs.backfill_plan import Kind, Range, as_date
-from src.jobs.backfill_sources import TRADES
-from src.jobs.backfill_store import BackfillStore, Request
-from src.jobs.backfill_trades import TradesBackfill
-from src.jobs.hyperliquid_past import hyperliquid_past
-from src.jobs.instance import this_holder
-from src.jobs.lease import WriterLease, writing
+from src.jobs.backfill.backfill import Backfill, Reading
+from src.jobs.backfill.plan import Kind, Range, as_date
+from src.jobs.backfill.sources import TRADES
+from src.jobs.backfill.store import BackfillStore, Request
+from src.jobs.backfill.trades import TradesBackfill
+from src.jobs.hyperliquid.past import hyperliquid_past
+from src.jobs.writer.instance import this_holder
+from src.jobs.writer.lease import WriterLease, writing
 from src.logs import configure_logging
 from src.models.errors import ConfigurationError, VenueError, VenueRequestError, WriterBusyError
 from src.models.metrics import Metrics

@@ -14,7 +14,7 @@ from src.commands.replaying import only_replay
 from src.commands.session import read_settings, run_async
 from src.config import Settings
 from src.jobs.deadletters import DECODE, DONE, DeadLetters, Letter, Tried
-from src.jobs.hyperliquid import make_feed
+from src.jobs.hyperliquid.source import make_feed
 from src.models.clock import Clock
 from src.models.errors import ConfigurationError, WriterBusyError
 from src.models.metrics import Metrics

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 from src.config import Settings
 from src.core import build_core
-from src.jobs.hyperliquid import make_feed
-from src.jobs.instance import this_holder
-from src.jobs.lease import WriterLease, writing
-from src.jobs.replay import Replay
+from src.jobs.hyperliquid.source import make_feed
+from src.jobs.recordings.replay import Replay
+from src.jobs.writer.instance import this_holder
+from src.jobs.writer.lease import WriterLease, writing
 from src.models.clock import Clock
 from src.models.errors import WriterBusyError
 from src.models.metrics import Metrics

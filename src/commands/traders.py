@@ -15,8 +15,8 @@ from rich.table import Table
 from src.commands.addresses import checked_addresses, read_list
 from src.commands.session import read_settings, run_async
 from src.config import Settings
-from src.jobs.hyperliquid import leaderboard_reader
-from src.jobs.leaderboard_rules import candidate_of
+from src.jobs.hyperliquid.source import leaderboard_reader
+from src.jobs.leaderboard.rules import candidate_of
 from src.jobs.tracking import Candidate, TraderRegistry
 from src.models.errors import ConfigurationError
 from src.models.filters import Filter

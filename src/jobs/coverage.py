@@ -8,9 +8,9 @@ from pathlib import Path
 
 import structlog
 
-from src.jobs.heartbeat import Heartbeat, LastRun, find_absences
 from src.jobs.source import Work
 from src.jobs.stoppable import unless_stopped
+from src.jobs.writer.heartbeat import Heartbeat, LastRun, find_absences
 from src.models.clock import Clock
 from src.models.errors import StoreError
 from src.models.messages import GapReason

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from src.jobs.recorded_frames import RecordedFrame
-from src.jobs.replay import Replay
+from src.jobs.recordings.recorded_frames import RecordedFrame
+from src.jobs.recordings.replay import Replay
 from src.models.clock import Clock
 from src.models.errors import ConfigurationError, StoreError, WireError
 from src.models.writes import Collection, Patch, Write, WriteBatch

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from src.jobs.live import LiveSource
+from src.jobs.live.live import LiveSource
 from src.models.streams import StreamKey
 
 Work = tuple[str, Callable[[], Awaitable[None]]]

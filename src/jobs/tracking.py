@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from msgspec import Struct
 
-from src.jobs.planner import Profile
+from src.jobs.following.planner import Profile
 from src.jobs.stoppable import is_set_within
 from src.models.clock import Clock
 from src.models.errors import StoreError
@@ -45,7 +45,7 @@ class Candidate(Struct, frozen=True):
 
 OnChange = Callable[[Sequence[str]], Awaitable[None]]
 View = Callable[[str], Mapping[str, Any] | None]
-"""How a trader is followed now, None when he is not; see `src.jobs.looks.Looks.view`."""
+"""How a trader is followed now, None when he is not; see `src.jobs.following.looks.Looks.view`."""
 
 
 class TraderRegistry:

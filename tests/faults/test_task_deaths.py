@@ -11,10 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 import src.app as app_module
-import src.jobs.writer_role as writer_role_module
+import src.jobs.writer.role as writer_role_module
 from src.app import EXIT_OK, EXIT_UNSTORED, Collector, Stop
 from src.config import Settings
-from src.jobs.lease import WriterLease
+from src.jobs.writer.lease import WriterLease
 from src.models.errors import CollectorError, StoreError
 from src.models.metrics import FRAMES_RECEIVED, TASK_FAILURES, Metrics
 from src.pipeline.journal import Journal

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from src.jobs.backfill import Backfill
-from src.jobs.backfill_plan import Kind
+from src.jobs.backfill.backfill import Backfill
+from src.jobs.backfill.plan import Kind
 from src.models.clock import ManualClock
 from src.models.errors import StoreError, VenueError, VenueRateLimitedError
 from src.models.metrics import Metrics

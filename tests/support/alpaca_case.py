@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from src.config import Settings
-from src.jobs.alpaca import AlpacaPace, AlpacaSource
+from src.jobs.alpaca.source import AlpacaPace, AlpacaSource
 from src.models.clock import Clock
 from src.models.metrics import Metrics
 from src.venues.alpaca.simulator import Account, AlpacaSimulator

@@ -12,10 +12,10 @@ from websockets.http11 import Response
 
 from src.config import Settings
 from src.core import build_core
-from src.jobs.backfill_plan import Kind, as_date
-from src.jobs.backfill_store import BackfillStore, Request
+from src.jobs.backfill.plan import Kind, as_date
+from src.jobs.backfill.store import BackfillStore, Request
 from src.jobs.coverage import CoverageKeeper
-from src.jobs.egress import Way
+from src.jobs.following.egress import Way
 from src.models.metrics import BACKFILL_READS, REASONS_WAITING, TASK_FAILURES, Metrics
 from src.models.writes import Collection
 from src.store.memory import MemoryStore

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import random
 
-from src.jobs.lease import WriterLease
-from src.jobs.lease_rules import LEASE_ID, Holder
+from src.jobs.writer.lease import WriterLease
+from src.jobs.writer.rules import LEASE_ID, Holder
 from src.models.errors import StoreError
 from src.models.writes import Collection, Insert, WriteBatch
 from src.store.base import Query

@@ -1,6 +1,6 @@
 """A venue's memory of one trader, with its limits; requests can be made to fail, and the program to die."""
 
-from src.jobs.past import PastOrders, TradesPage
+from src.jobs.backfill.past import PastOrders, TradesPage
 from src.models.errors import VenueError
 from src.models.messages import Fill, OrderHistory, OrderStatus, Trade
 from src.models.writes import Collection
@@ -31,7 +31,7 @@ def a_fill(number, *, time_ms=None, oid=None, coin="BTC", trader=TRADER):
 
 
 class ScriptedPast:
-    """See `src.jobs.past.TraderPast`."""
+    """See `src.jobs.backfill.past.TraderPast`."""
 
     venue = VENUE
 
@@ -93,7 +93,7 @@ class DyingStore:
 
 
 class ScriptedTrades:
-    """See `src.jobs.past.TradesPast`: pages of two trades."""
+    """See `src.jobs.backfill.past.TradesPast`: pages of two trades."""
 
     venue = "alpaca"
     reach = "all of it"

@@ -1,10 +1,10 @@
 """Repair and the search for reasons over the store in memory and a history that is scripted."""
 
-from src.jobs import repair as module
-from src.jobs.history import PastOrder, Shown
-from src.jobs.reasons import Reasons
-from src.jobs.repair import Repair
-from src.jobs.repair_store import RepairStore
+from src.jobs.repair import repair as module
+from src.jobs.repair.history import PastOrder, Shown
+from src.jobs.repair.reasons import Reasons
+from src.jobs.repair.repair import Repair
+from src.jobs.repair.store import RepairStore
 from src.models.changes import HoleClosed, HoleOpened, OrderChange
 from src.models.clock import ManualClock
 from src.models.messages import Fill, OrderStatus, Trade

@@ -7,13 +7,13 @@ import asyncio
 import contextlib
 
 from src.config import Settings
-from src.jobs.close_details import CloseDetails
-from src.jobs.heartbeat import Heartbeat, find_absences
-from src.jobs.hyperliquid import HyperliquidSource
-from src.jobs.hyperliquid_history import HyperliquidHistory
-from src.jobs.reasons import Reasons
-from src.jobs.repair import Repair
-from src.jobs.repair_store import RepairStore
+from src.jobs.hyperliquid.history import HyperliquidHistory
+from src.jobs.hyperliquid.source import HyperliquidSource
+from src.jobs.repair.close_details import CloseDetails
+from src.jobs.repair.reasons import Reasons
+from src.jobs.repair.repair import Repair
+from src.jobs.repair.store import RepairStore
+from src.jobs.writer.heartbeat import Heartbeat, find_absences
 from src.models.metrics import Metrics
 from src.models.writes import Collection
 from src.pipeline.batches import BatchBuilder

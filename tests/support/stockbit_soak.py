@@ -16,7 +16,7 @@ from pymongo import MongoClient
 
 from src.app import Collector
 from src.config import Settings
-from src.jobs.exchange_days import WIB, iso_text
+from src.jobs.order_books.exchange_days import WIB, iso_text
 from src.models.metrics import CSV_DROPPED, TASK_FAILURES, Metrics
 from src.stopping import Stop
 from src.store.mongo import MongoStore
@@ -134,7 +134,7 @@ async def _program(folder, uri, database, sim, clock, plan):
     )
     stop, metrics = Stop(), Metrics()
     store = MongoStore(uri, database, timeout_s=10.0)
-    with patch("src.jobs.stockbit.TIMING", PACE), patch("src.venues.stockbit.feed.CONNECTS_PER_MINUTE", 600):
+    with patch("src.jobs.stockbit.source.TIMING", PACE), patch("src.venues.stockbit.feed.CONNECTS_PER_MINUTE", 600):
         collector = Collector(settings, store=store, stop=stop, clock=clock, metrics=metrics)
     started = asyncio.get_running_loop().create_future()
     running = asyncio.create_task(collector.run(started.set_result))

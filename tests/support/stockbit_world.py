@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from src.config import Settings
-from src.jobs.stockbit import StockbitPace, StockbitSource
+from src.jobs.stockbit.source import StockbitPace, StockbitSource
 from src.models.messages import Book, Trade
 from src.models.metrics import Metrics
 from src.venues.clock import SystemClock

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from src.app import Collector
 from src.config import Settings
-from src.jobs.hyperliquid import Pace
+from src.jobs.hyperliquid.source import Pace
 from src.models.metrics import Metrics
 from src.models.writes import Collection
 from src.pipeline.documents import to_date, to_double

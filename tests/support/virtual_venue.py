@@ -4,8 +4,8 @@ import asyncio
 from contextlib import asynccontextmanager
 
 from src.config import Settings
-from src.jobs.egress import Way
-from src.jobs.hyperliquid import HyperliquidSource
+from src.jobs.following.egress import Way
+from src.jobs.hyperliquid.source import HyperliquidSource
 from src.models.metrics import Metrics
 from src.venues.hyperliquid.simulator import Cadences, Limits, MarketConfig, SimulatorConfig
 from src.venues.hyperliquid.simulator.inprocess import InProcessOpener, InProcessRest, InProcessVenue

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.jobs.csv_rows import COLUMNS
+from src.jobs.order_books.csv_rows import COLUMNS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "stockbit.md"

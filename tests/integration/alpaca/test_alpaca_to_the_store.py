@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from src.core import build_core
-from src.jobs.alpaca import AlpacaPace, AlpacaSource
-from src.jobs.backfill_plan import Range
-from src.jobs.backfill_sources import TRADES
-from src.jobs.backfill_trades import TradesBackfill
-from src.jobs.trade_gaps import TradeGaps
+from src.jobs.alpaca.source import AlpacaPace, AlpacaSource
+from src.jobs.backfill.plan import Range
+from src.jobs.backfill.sources import TRADES
+from src.jobs.backfill.trades import TradesBackfill
+from src.jobs.repair.trade_gaps import TradeGaps
 from src.models.changes import TradeCancelledSeen, TradeCorrectedSeen, TradeSeen
 from src.models.metrics import Metrics
 from src.models.writes import Collection

@@ -10,7 +10,7 @@ from src.api.live import NoAudience
 from src.config import Settings
 from src.core import build_core
 from src.jobs.futu import FutuPace, FutuSource
-from src.jobs.outside_books import OutsideBooks
+from src.jobs.order_books.outside_books import OutsideBooks
 from src.models.changes import BookChange
 from src.models.errors import StoreError
 from src.models.live import ACCEPTED, WANTED

@@ -52,7 +52,7 @@ async def test_a_newcomer_elsewhere_gets_the_present_book_at_once(redis_server):
 
 
 async def test_a_newcomer_whose_process_is_slow_to_listen_gets_the_present_book_too(redis_server, monkeypatch):
-    monkeypatch.setattr("src.jobs.relay.SAY_EVERY_S", 0.05)  # the collector looks again and again meanwhile
+    monkeypatch.setattr("src.jobs.live.relay.SAY_EVERY_S", 0.05)  # the collector looks again and again meanwhile
     subscribe = PubSub.subscribe
 
     async def slowly(self, *channels):

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from src.config import Settings
-from src.jobs.hyperliquid import HyperliquidSource, Pace
+from src.jobs.hyperliquid.source import HyperliquidSource, Pace
 from src.models.metrics import Metrics
 from src.venues.clock import SystemClock
 from src.venues.feed import Heartbeat

@@ -5,10 +5,10 @@ import contextlib
 
 import pytest
 
-from src.jobs.backfill import Backfill
-from src.jobs.backfill_live import LiveOrders
-from src.jobs.backfill_plan import Kind
-from src.jobs.hyperliquid_past import HyperliquidPast
+from src.jobs.backfill.backfill import Backfill
+from src.jobs.backfill.live_orders import LiveOrders
+from src.jobs.backfill.plan import Kind
+from src.jobs.hyperliquid.past import HyperliquidPast
 from src.models.errors import StoreError, VenueError
 from src.models.messages import Data
 from src.models.metrics import Metrics

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from src.jobs.candles import CandleJob
+from src.jobs.candles.candles import CandleJob
 from src.models.changes import TradeSeen
 from src.models.clock import ManualClock
 from src.models.messages import Trade

@@ -6,9 +6,9 @@ import pytest
 from pymongo import MongoClient
 
 from src.config import Settings
-from src.jobs.doctor import Check, checks_for, exit_code, run_checks
-from src.jobs.doctor_lines import CheckLine
-from src.jobs.doctor_mongodb import check_embedded_mongodb, check_mongodb
+from src.jobs.doctor.doctor import Check, checks_for, exit_code, run_checks
+from src.jobs.doctor.lines import CheckLine
+from src.jobs.doctor.mongodb import check_embedded_mongodb, check_mongodb
 from src.models.clock import ManualClock
 from src.models.writes import Collection
 from src.store import mongod as mongod_program

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from src.api.app import create_app
 from src.config import Settings
 from src.core import build_core
-from src.jobs.orderbooks import OrderBookJobs
-from src.jobs.stockbit import StockbitPace, StockbitSource
+from src.jobs.order_books.orderbooks import OrderBookJobs
+from src.jobs.stockbit.source import StockbitPace, StockbitSource
 from src.models.live import ACCEPTED, Topic
 from src.models.metrics import CSV_DROPPED, Metrics
 from src.models.writes import Collection

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from src.config import Settings
-from src.jobs.stockbit_demo import stockbit_demo
+from src.jobs.stockbit.demo import stockbit_demo
 from src.venues.stockbit.simulator import StockbitSimulator, StockbitSimulatorConfig
 from src.venues.stockbit.simulator.__main__ import parse_arguments
 from src.venues.stockbit.simulator.market import SimMarket, tick_of

@@ -8,10 +8,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.jobs.csv_directory import CsvDirectory, CsvOptions
-from src.jobs.csv_files import DayFile
-from src.jobs.csv_rows import COLUMNS, Layout
-from src.jobs.exchange_days import WIB, day_at, day_of
+from src.jobs.order_books.csv_directory import CsvDirectory, CsvOptions
+from src.jobs.order_books.csv_files import DayFile
+from src.jobs.order_books.csv_rows import COLUMNS, Layout
+from src.jobs.order_books.exchange_days import WIB, day_at, day_of
 from tests.support.books import DAY_MS, T0, levels, read_rows, sided, told
 
 HEAD = b"timestamp,price,lots,total_value,side\n"

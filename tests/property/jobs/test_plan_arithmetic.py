@@ -7,8 +7,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.jobs.planner import Costs, Room, Tracked, Wishes, make_plan
-from src.jobs.rings import Carousel, build_ring
+from src.jobs.following.planner import Costs, Room, Tracked, Wishes, make_plan
+from src.jobs.following.rings import Carousel, build_ring
 
 ADDRESSES = [f"0x{number:040x}" for number in range(400)]
 

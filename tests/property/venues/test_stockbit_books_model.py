@@ -7,8 +7,8 @@ sides were accepted.
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from src.jobs.csv_rows import updates_of
-from src.jobs.exchange_days import WIB
+from src.jobs.order_books.csv_rows import updates_of
+from src.jobs.order_books.exchange_days import WIB
 from src.models.messages import Book, Data, Several
 from src.venues.stockbit.books import HALF_WAIT_MS
 from src.venues.stockbit.mapper import StockbitMapper

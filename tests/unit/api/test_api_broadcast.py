@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from src.api.broadcast import MOST_LEVELS
-from src.jobs.outside_books import OutsideBooks
+from src.jobs.order_books.outside_books import OutsideBooks
 from src.models.changes import BookChange, HoleOpened
 from src.models.clock import ManualClock
 from src.models.errors import BookRefusedError
@@ -234,7 +234,7 @@ class TestOrder:
         assert [data.venue_ms for data in sink.received] == [100, 120, 170, 171, 180]
 
     def test_invented_symbols_do_not_fill_the_memory(self, monkeypatch):
-        monkeypatch.setattr("src.jobs.outside_books.MOST_SYMBOLS", 3)
+        monkeypatch.setattr("src.jobs.order_books.outside_books.MOST_SYMBOLS", 3)
         books = intake()
         for number in range(3):
             books.publish_book(book(1, 1, symbol=f"S{number}"))

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from src.config import Settings
-from src.jobs.alpaca_movers import Measures, MoverRules, MoversJob, measure, minutes_traded
+from src.jobs.alpaca.movers import Measures, MoverRules, MoversJob, measure, minutes_traded
 from src.models.clock import ManualClock
 from src.models.errors import VenueError
 from src.models.metrics import MOVERS, Metrics

@@ -2,8 +2,8 @@
 
 import pytest
 
-from src.jobs.backfill import Backfill
-from src.jobs.backfill_plan import Kind, Range
+from src.jobs.backfill.backfill import Backfill
+from src.jobs.backfill.plan import Kind, Range
 from src.models.clock import ManualClock
 from src.models.metrics import BACKFILL_FOUND, Metrics
 from src.models.writes import Collection

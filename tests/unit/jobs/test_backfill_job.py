@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from src.jobs.backfill import Backfill
-from src.jobs.backfill_job import FAILED_FIRST_S, REFUSED_AGAIN_S, BackfillJob
-from src.jobs.backfill_plan import Cursor, Kind, Range, wait_s
-from src.jobs.backfill_store import BackfillStore, Request
+from src.jobs.backfill.backfill import Backfill
+from src.jobs.backfill.job import FAILED_FIRST_S, REFUSED_AGAIN_S, BackfillJob
+from src.jobs.backfill.plan import Cursor, Kind, Range, wait_s
+from src.jobs.backfill.store import BackfillStore, Request
 from src.models.clock import ManualClock
 from src.models.errors import StoreError, VenueError, VenueRateLimitedError, VenueRequestError
 from src.models.metrics import BACKFILL_BEHIND, BACKFILL_READS, Metrics

@@ -2,9 +2,9 @@
 
 import pytest
 
-from src.jobs.backfill_plan import Range
-from src.jobs.backfill_sources import TRADES
-from src.jobs.backfill_trades import TradesBackfill
+from src.jobs.backfill.plan import Range
+from src.jobs.backfill.sources import TRADES
+from src.jobs.backfill.trades import TradesBackfill
 from src.models.clock import ManualClock
 from src.models.metrics import Metrics
 from src.models.writes import Collection

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from src.jobs.candles import LOOK_BACK_MS, MISSES_ALLOWED, SPAN_REST_S, CandleJob
+from src.jobs.candles.candles import LOOK_BACK_MS, MISSES_ALLOWED, SPAN_REST_S, CandleJob
 from src.models.clock import ManualClock
 from src.models.errors import StoreError, StoreFatalError
 from src.models.messages import Trade

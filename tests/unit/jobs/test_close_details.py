@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from src.jobs import close_details as module
-from src.jobs.close_details import CloseDetails
-from src.jobs.repair_plan import Close
-from src.jobs.repair_store import RepairStore
+from src.jobs.repair import close_details as module
+from src.jobs.repair.close_details import CloseDetails
+from src.jobs.repair.plan import Close
+from src.jobs.repair.store import RepairStore
 from src.models.changes import FillSeen, OrderChange, OrderEnded
 from src.models.clock import ManualClock
 from src.models.errors import StoreError

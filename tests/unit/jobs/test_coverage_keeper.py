@@ -7,8 +7,8 @@ import pytest
 from src.config import Settings
 from src.jobs import coverage as module
 from src.jobs.coverage import CoverageKeeper
-from src.jobs.hyperliquid_repair import HyperliquidRepair
-from src.jobs.past_looks import PastLooks
+from src.jobs.following.past_looks import PastLooks
+from src.jobs.hyperliquid.repair import HyperliquidRepair
 from src.models.changes import HoleClosed
 from src.models.clock import ManualClock
 from src.models.errors import StoreError

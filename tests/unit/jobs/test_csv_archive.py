@@ -8,9 +8,9 @@ from datetime import date
 import pytest
 from structlog.testing import capture_logs
 
-from src.jobs import csv_archive
-from src.jobs.csv_archive import REST_MS, Archive, Compression
-from src.jobs.exchange_days import WIB, day_of
+from src.jobs.order_books import csv_archive
+from src.jobs.order_books.csv_archive import REST_MS, Archive, Compression
+from src.jobs.order_books.exchange_days import WIB, day_of
 from tests.support.books import DAY_MS, read_bytes
 
 HEAD = b"timestamp,price,lots,total_value,side\n"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from src.jobs import csv_files
-from src.jobs.csv_files import DayFile, FileKey, OpenFiles
-from src.jobs.exchange_days import day_of
+from src.jobs.order_books import csv_files
+from src.jobs.order_books.csv_files import DayFile, FileKey, OpenFiles
+from src.jobs.order_books.exchange_days import day_of
 
 HEAD = b"timestamp,price,lots,total_value,side\n"
 DAY = day_of(date(2026, 2, 4), UTC)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from src.jobs.csv_rows import (
+from src.jobs.order_books.csv_rows import (
     Layout,
     SideUpdate,
     cell,
@@ -24,7 +24,7 @@ from src.jobs.csv_rows import (
     ticker_of,
     updates_of,
 )
-from src.jobs.exchange_days import WIB, day_at, day_of, iso_text, zone_of
+from src.jobs.order_books.exchange_days import WIB, day_at, day_of, iso_text, zone_of
 from src.models.messages import Level
 from tests.support.books import ASKS, BIDS, DAY_MS, T0, sided, told, whole
 

@@ -11,11 +11,11 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from src.jobs import csv_files, csv_writer
-from src.jobs.csv_archive import Compression
-from src.jobs.csv_directory import CsvDirectory, CsvOptions
-from src.jobs.csv_rows import Layout
-from src.jobs.csv_writer import CsvJob
+from src.jobs.order_books import csv_files, csv_writer
+from src.jobs.order_books.csv_archive import Compression
+from src.jobs.order_books.csv_directory import CsvDirectory, CsvOptions
+from src.jobs.order_books.csv_rows import Layout
+from src.jobs.order_books.csv_writer import CsvJob
 from src.models.changes import BookChange, TradeSeen
 from src.models.clock import ManualClock
 from src.models.messages import Trade

@@ -5,8 +5,8 @@ import pytest
 from src.config import Settings
 from src.core import build_core
 from src.jobs.deadletters import DeadLetters
-from src.jobs.hyperliquid import make_feed
-from src.jobs.replay import Replay
+from src.jobs.hyperliquid.source import make_feed
+from src.jobs.recordings.replay import Replay
 from src.models.changes import KEPT_BYTES, DeadLetter, FillSeen, TradeSeen, kept
 from src.models.clock import ManualClock
 from src.models.errors import ConfigurationError, StoreError, WireError

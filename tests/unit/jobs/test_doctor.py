@@ -16,11 +16,12 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from src.config import Settings
-from src.jobs import doctor, doctor_machine
-from src.jobs.doctor import Check, checks_for, examine, exit_code, run_checks, settings_lines
-from src.jobs.doctor_lines import CheckLine, clock_line
-from src.jobs.doctor_machine import check_data_directory, check_http_port, check_limits
-from src.jobs.doctor_venue import check_leaderboard, check_rest, check_websocket
+from src.jobs.doctor import doctor
+from src.jobs.doctor import machine as doctor_machine
+from src.jobs.doctor.doctor import Check, checks_for, examine, exit_code, run_checks, settings_lines
+from src.jobs.doctor.lines import CheckLine, clock_line
+from src.jobs.doctor.machine import check_data_directory, check_http_port, check_limits
+from src.jobs.doctor.venue import check_leaderboard, check_rest, check_websocket
 from src.models.clock import ManualClock
 from src.models.errors import ConfigurationError, VenueError
 from src.store.lockfile import DataDirectoryLock

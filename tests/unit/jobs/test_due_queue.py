@@ -1,6 +1,6 @@
 """Work that waits for its time."""
 
-from src.jobs.due_queue import DueQueue
+from src.jobs.repair.due_queue import DueQueue
 
 
 def test_each_piece_is_there_once_and_in_order():

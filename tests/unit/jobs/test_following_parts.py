@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from src.jobs.ceilings import Ceiling
-from src.jobs.egress import names_of
-from src.jobs.looks import Looks
-from src.jobs.planner import Assignment
-from src.jobs.polling import Request, poll_weight
-from src.jobs.rings import Carousel, build_ring
+from src.jobs.following.ceilings import Ceiling
+from src.jobs.following.egress import names_of
+from src.jobs.following.looks import Looks
+from src.jobs.following.planner import Assignment
+from src.jobs.following.polling import Request, poll_weight
+from src.jobs.following.rings import Carousel, build_ring
 from src.jobs.tracking import profile_of
 from src.models.clock import ManualClock
 from src.models.messages import Data, OrdersSnapshot, PositionsSnapshot

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from src.jobs.heartbeat import HEARTBEAT_ID, Heartbeat, LastRun, absences, find_absences
+from src.jobs.writer.heartbeat import HEARTBEAT_ID, Heartbeat, LastRun, absences, find_absences
 from src.models.changes import HoleClosed, HoleOpened
 from src.models.clock import ManualClock
 from src.models.errors import StoreError

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from src.jobs.history import PastOrder, Shown
-from src.jobs.hyperliquid_history import HyperliquidHistory
+from src.jobs.hyperliquid.history import HyperliquidHistory
+from src.jobs.repair.history import PastOrder, Shown
 from src.models.clock import ManualClock
 from src.models.errors import VenueError
 from src.models.messages import Fill, Trade

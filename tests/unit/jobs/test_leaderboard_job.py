@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.jobs.leaderboard import LeaderboardJob
-from src.jobs.leaderboard_rules import MISSES_TO_LEAVE, choose, keep_rank
+from src.jobs.leaderboard.job import LeaderboardJob
+from src.jobs.leaderboard.rules import MISSES_TO_LEAVE, choose, keep_rank
 from src.jobs.tracking import Candidate, TraderRegistry
 from src.models.clock import ManualClock
 from src.models.errors import StoreError, VenueError

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from src.jobs.live import Live
+from src.jobs.live.live import Live
 from src.models.changes import TradeSeen
 from src.models.clock import ManualClock
 from src.models.live import ACCEPTED, WANTED, Standing, Topic

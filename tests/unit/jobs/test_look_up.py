@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from src.jobs.look_up import FAILED_CAP_S, FAILED_FIRST_S, LOOK_BACK_TRIES, LookUp
+from src.jobs.repair.look_up import FAILED_CAP_S, FAILED_FIRST_S, LOOK_BACK_TRIES, LookUp
 from src.models.clock import ManualClock
 from src.models.errors import StoreError, VenueError
 from src.models.metrics import REASONS_WAITING, REPAIRS_DROPPED, Metrics

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from src.config import Settings, load_settings
-from src.jobs.orderbooks import OrderBookJobs, link_to
-from src.jobs.stream_sessions import Link
+from src.jobs.order_books.orderbooks import OrderBookJobs, link_to
+from src.jobs.order_books.stream_sessions import Link
 from src.models.changes import BookChange
 from src.models.clock import ManualClock
 from src.models.live import ACCEPTED

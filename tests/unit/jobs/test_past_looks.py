@@ -5,8 +5,15 @@ import asyncio
 import pytest
 from msgspec import structs
 
-from src.jobs.hyperliquid_past import HyperliquidPast
-from src.jobs.past_looks import CHECKS, MOST_PER_MINUTE, MOST_ROWS_PER_MINUTE, UNKNOWN_FOR_S, WAIT_S, PastLooks
+from src.jobs.following.past_looks import (
+    CHECKS,
+    MOST_PER_MINUTE,
+    MOST_ROWS_PER_MINUTE,
+    UNKNOWN_FOR_S,
+    WAIT_S,
+    PastLooks,
+)
+from src.jobs.hyperliquid.past import HyperliquidPast
 from src.models.clock import ManualClock
 from src.models.messages import Data, OrderHistory
 from src.models.metrics import PAST_LOOKS, Metrics

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from src.jobs import reasons as module
+from src.jobs.repair import reasons as module
 from src.models.changes import OrderEnded
 from src.models.errors import StoreError, VenueError, VenueRequestError
 from src.models.metrics import CLOSE_REASONS, REASONS_WAITING, REPAIRS_DROPPED

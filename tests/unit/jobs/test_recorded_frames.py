@@ -13,14 +13,14 @@ import pytest
 import zstandard
 from structlog.testing import capture_logs
 
-from src.jobs.recorded_frames import RecordedFrame, find_recordings, read_frames
+from src.jobs.recordings.recorded_frames import RecordedFrame, find_recordings, read_frames
 from src.models.errors import ConfigurationError
 
 REPOSITORY = Path(__file__).parents[3]
 MEASURED = """
 import sys, tracemalloc
 from pathlib import Path
-from src.jobs.recorded_frames import read_frames
+from src.jobs.recordings.recorded_frames import read_frames
 tracemalloc.start()
 frames = sum(1 for _ in read_frames(Path(sys.argv[1]), max_line_bytes=100_000))
 print(frames, tracemalloc.get_traced_memory()[1])

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from src.jobs import recording
-from src.jobs.recorded_frames import read_frames
-from src.jobs.recording import FrameRecorder
+from src.jobs.recordings import recording
+from src.jobs.recordings.recorded_frames import read_frames
+from src.jobs.recordings.recording import FrameRecorder
 from src.models.clock import ManualClock
 from src.models.errors import ConfigurationError
 from src.models.metrics import FRAMES_RECORDED, RECORDING_DROPPED, Metrics
@@ -223,7 +223,7 @@ def test_the_tap_costs_the_event_loop_little(tmp_path) -> None:
 SCRIPT = """
 import resource, sys, time
 from pathlib import Path
-from src.jobs.recording import FrameRecorder
+from src.jobs.recordings.recording import FrameRecorder
 from src.models.metrics import Metrics
 from src.venues.clock import SystemClock
 

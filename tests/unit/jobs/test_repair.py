@@ -2,7 +2,7 @@
 
 import pytest
 
-from src.jobs import repair as module
+from src.jobs.repair import repair as module
 from src.models.changes import FillSeen, TradeSeen
 from src.models.errors import VenueError, VenueRequestError
 from src.models.metrics import REPAIRS_DROPPED

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.jobs.history import PastOrder, Shown
-from src.jobs.repair_plan import (
+from src.jobs.repair.history import PastOrder, Shown
+from src.jobs.repair.plan import (
     SKEW_MS,
     Close,
     ClosedHole,

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from src.jobs import streams as streams_module
-from src.jobs.stream_sessions import Link, from_document, link_of
-from src.jobs.streams import MOST_RUNNING, MOST_STOPPED, MOST_TICKERS, StreamSessions
+from src.jobs.order_books import streams as streams_module
+from src.jobs.order_books.stream_sessions import Link, from_document, link_of
+from src.jobs.order_books.streams import MOST_RUNNING, MOST_STOPPED, MOST_TICKERS, StreamSessions
 from src.models.changes import BookChange, TradeSeen
 from src.models.clock import ManualClock
 from src.models.errors import StoreError, StoreFatalError, StreamRefusedError

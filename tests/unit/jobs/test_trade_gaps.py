@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from src.jobs.past import TradesPage
-from src.jobs.trade_gaps import SKEW_MS, TradeGaps
+from src.jobs.backfill.past import TradesPage
+from src.jobs.repair.trade_gaps import SKEW_MS, TradeGaps
 from src.models.changes import HoleClosed, HoleOpened, TradeCancelledSeen, TradeSeen
 from src.models.clock import ManualClock
 from src.models.errors import StoreError, VenueError, VenueRateLimitedError, VenueRequestError

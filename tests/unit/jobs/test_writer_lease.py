@@ -7,9 +7,9 @@ import pytest
 from msgspec import structs
 from structlog.testing import capture_logs
 
-from src.jobs.instance import INSTANCE_FILE, this_holder
-from src.jobs.lease import WriterLease, writing
-from src.jobs.lease_rules import Holder, LeaseDocument, Watch, read_lease, write_to_take
+from src.jobs.writer.instance import INSTANCE_FILE, this_holder
+from src.jobs.writer.lease import WriterLease, writing
+from src.jobs.writer.rules import Holder, LeaseDocument, Watch, read_lease, write_to_take
 from src.models.clock import ManualClock
 from src.models.errors import StoreError, StoreFatalError, WriterBusyError, WriterLostError
 from src.models.metrics import WRITER_LEASE_HELD, WRITER_LEASE_RENEWAL_FAILURES, Metrics

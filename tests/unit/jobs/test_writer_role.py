@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from src.jobs.lease import WriterLease
-from src.jobs.lease_rules import Holder, read_lease, write_to_take
 from src.jobs.status import RunState
-from src.jobs.writer_role import EXIT_FENCED, WriterRole
+from src.jobs.writer.lease import WriterLease
+from src.jobs.writer.role import EXIT_FENCED, WriterRole
+from src.jobs.writer.rules import Holder, read_lease, write_to_take
 from src.models.metrics import TASK_FAILURES, Metrics
 from src.models.writes import WriteBatch
 from src.pipeline.documents import to_date

@@ -1,0 +1,1 @@
+"""Alpaca as one venue of the running program."""

@@ -1,0 +1,1 @@
+"""The demonstration: simulated venues beside the program."""

@@ -1,0 +1,1 @@
+"""Hyperliquid as one venue of the running program."""

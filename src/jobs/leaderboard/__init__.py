@@ -1,0 +1,1 @@
+"""Who is worth following, by the venue's leaderboard."""

@@ -1,0 +1,1 @@
+"""What live clients want, and what other processes share."""

@@ -1,0 +1,1 @@
+"""Order-book sessions and their daily files, for every venue with books."""

@@ -1,0 +1,1 @@
+"""Raw frames written down, and played again."""

@@ -1,0 +1,1 @@
+"""What is looked up afterwards: holes, and why orders ended."""

@@ -1,0 +1,1 @@
+"""Stockbit as one venue of the running program."""

@@ -1,0 +1,1 @@
+"""Which of several collectors may write, and when it was last alive."""
