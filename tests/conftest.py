@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,10 @@ from pymongo import MongoClient
 from src.models.errors import EmbeddedServerError
 from src.store.embedded import EmbeddedServer, open_embedded
 from src.store.mongod import find_binary
+
+# A shell that starts the tests in the background may have told them to ignore Ctrl-C; the programs they start inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, so that a change is what makes a property fail; by hand HYPOTHESIS_PROFILE=explore
 # looks for new ones.
