@@ -64,6 +64,8 @@ TASKS_STOP_S = 5.0
 STORE_RETRY_S = 2.0
 STORE_WAIT_TOLD_EVERY_S = 30.0
 LAST_CANDLES_S = 2.0
+LAST_STATES_S = 3.0
+LAST_STATES_MS = 300_000
 LAST_TRY_S = 5.0
 HTTP_STOP_S = 2.0
 EMBEDDED_STOP_S = 6.0
@@ -371,6 +373,7 @@ class Collector:
         fenced = self._role.is_lost
         left = await self._core.pipeline.finish(0.0 if fenced else timeout_s)
         if not left and not fenced:
+            await self._last_states()
             await self._last_candles()
         self._say_goodbye(left)
         return left
@@ -390,6 +393,14 @@ class Collector:
             )
         else:
             log.error("stopped", changes_not_stored=left)
+
+    async def _last_states(self) -> None:
+        """Give their states to events from the history whose writing was given up, or cut by an outage."""
+        since_ms = self._clock.wall_ms() - LAST_STATES_MS
+        try:
+            await asyncio.wait_for(roll_forward(self._store, since_ms), LAST_STATES_S)
+        except (StoreError, TimeoutError) as error:
+            log.info("last_states_left_to_next_start", error=str(error))
 
     async def _last_candles(self) -> None:
         """Complete the candles of the last minute, which the last flush may have given trades."""

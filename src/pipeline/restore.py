@@ -36,15 +36,18 @@ _STATES_OF = {
 }
 
 
-async def roll_forward(store: Store) -> int:
+async def roll_forward(store: Store, since_ms: int = 0) -> int:
     """Bring states up to their last events, where a crash came between the two; returns how many were behind.
 
-    Events are stored before the states of the same segment, so only the newest segments can be cut.
+    Events are stored before the states of the same segment, so only the newest segments can be cut. Events received
+    before ``since_ms`` are not looked at.
     """
     mended = 0
+    recent = {"receivedAt": to_date(since_ms)} if since_ms else {}
+    query = Query(at_least=recent, sort=(("receivedAt", True),), limit=LOOK_BACK)
     for events, states in _STATES_OF.items():
         newest: dict[str, list[Mapping[str, Any]]] = {}
-        async for event in store.find(events, Query(sort=(("receivedAt", True),), limit=LOOK_BACK)):
+        async for event in store.find(events, query):
             newest.setdefault(state_id_of(event["_id"]), []).append(event)
         behind = await _behind(store, states, newest)
         for start in range(0, len(behind), _CHUNK):

@@ -1,6 +1,7 @@
 """The collector against the simulated venue: run both, then hold MongoDB against what the venue really showed."""
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -243,6 +244,7 @@ async def _compare_orders(store, expected, verdict, endings):
     async for event in store.find(Collection.TRADER_ORDER_EVENTS, Query(sort=(("revision", False),))):
         events[event["ethAddress"], event["oid"]].append(event)
     verdict.orders, verdict.order_events = len(states), sum(len(e) for e in events.values())
+    until_s = time.monotonic() + 10
     for key in expected.orders.keys() | events.keys() | states.keys():
         _check_reason(f"order {key}", states.get(key), endings.get(key), verdict)
         if key in expected.uncertain:
@@ -250,7 +252,7 @@ async def _compare_orders(store, expected, verdict, endings):
         wanted = expected.orders.get(key, [])
         stored = [_order_action(event) for event in events.get(key, [])]
         if events.get(key) and events[key][0].get("source"):  # no list need have shown it
-            state = states.get(key) or await _state_of(store, key)
+            state = states.get(key) or await _state_of(store, key, until_s)
             _check_told(f"order {key}", stored, events[key], state, verdict)
             continue
         if wanted != stored:
@@ -286,14 +288,15 @@ async def _compare_positions(store, expected, verdict):
         _check_state(f"position {key}", states.get(key), status, row, fields, verdict)
 
 
-async def _state_of(store, key):
+async def _state_of(store, key, until_s):
     """The state of an order whose events are stored already; None when it does not come."""
-    for _ in range(100):
+    while True:
         query = Query(equals={"_id": f"{key[0]}:{key[1]}"}, limit=1)
         async for state in store.find(Collection.TRADER_ORDERS, query):
             return state
+        if time.monotonic() > until_s:
+            return None
         await asyncio.sleep(0.05)
-    return None
 
 
 def _check_reason(name, state, ending, verdict):

@@ -59,6 +59,20 @@ def order_count(program):
         return client["market_collector"].trader_order_events.count_documents({})
 
 
+def test_events_without_their_states_get_them_with_the_stop(tmp_path, settings, new_database):
+    """As work leaves them whose writing was given up with the stop, or cut by an outage just before."""
+    more, database = new_database()
+    with running(tmp_path, **{**settings, **more}) as program:
+        program.banner()
+        program.until_stats(lambda stats: stats["orders_inserted"] > 5)
+        event = database.trader_order_events.find_one({"revision": 1, "action": "new"}, sort=[("receivedAt", -1)])
+        oid, identity = 7, f"{event['ethAddress']}:7"
+        database.trader_order_events.insert_one({**event, "_id": f"{identity}:1", "oid": oid})
+        assert program.stop(signal.SIGTERM)[0] == 0
+    state = database.trader_orders.find_one({"_id": identity})
+    assert (state["oid"], state["revision"], state["sz"]) == (oid, 1, event["sz"])
+
+
 def test_a_second_signal_ends_at_once_while_mongodb_hangs_and_the_next_start_works(tmp_path, settings):
     with running(tmp_path, **settings) as program:
         program.banner()

@@ -282,3 +282,15 @@ async def test_holes_that_are_still_open_are_read_back_and_closed_ones_are_not()
         "openOrders": watcher.now_ms,
         "userFills": watcher.now_ms,
     }
+
+
+async def test_events_from_before_the_time_asked_for_are_left_to_the_next_start():
+    watcher = Watcher()
+    watcher.shows([an_order(1)])
+    store = await watcher.stored()
+    seen = len(watcher.changes)
+    watcher.shows([an_order(1), an_order(2)])
+    await store_events_only(store, watcher.changes[seen:])
+    received_ms = watcher.changes[seen].received_ms
+    assert await roll_forward(store, received_ms + 1) == 0
+    assert await roll_forward(store, received_ms) == 1
