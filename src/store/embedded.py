@@ -49,6 +49,9 @@ LEAST_STOP_TIMEOUT_S = 1.0
 TERMINATE_TIMEOUT_S = 5.0
 KILL_TIMEOUT_S = 5.0
 _START_ATTEMPTS = 5
+_DIRECTORY_ATTEMPTS = 3
+"""A server that was killed may hold its directory for a moment longer than its process is to be seen."""
+
 _PORT_RETRY_INTERVAL_S = 0.5
 _WATCH_INTERVAL_S = 0.25
 _LOG_CHECK_EVERY = 120  # turns of the watch: 30 s
@@ -262,7 +265,7 @@ class EmbeddedServer:
         """
         binary = self._binary or mongod.find_binary()
         state = read_state(self._files)
-        for _ in range(_START_ATTEMPTS):
+        for attempt in range(1, _START_ATTEMPTS + 1):
             port = fixed_port or mongod.choose_port(state.port if state else None)
             if mongod.is_free(port):
                 rotate_log(self._files, None)
@@ -270,7 +273,8 @@ class EmbeddedServer:
                 try:
                     return await self._start_on(binary, port)
                 except ProcessEndedError as ended:
-                    self._raise_unless_port_taken(port, ended.returncode, log_start)
+                    if ended.returncode != mongod.EXIT_DIRECTORY_TAKEN or attempt >= _DIRECTORY_ATTEMPTS:
+                        self._raise_unless_port_taken(port, ended.returncode, log_start)
             await asyncio.sleep(_PORT_RETRY_INTERVAL_S)
         raise EmbeddedServerError(f"port {port} is taken by another program: close it, then start again")
 

@@ -28,6 +28,7 @@ from src.store.embedded import EmbeddedServer, open_embedded
 from src.store.embedded_files import Files, ServerState, find_running, read_state, write_state
 from src.store.mongo import MongoStore
 from src.store.mongod import MongodProcess, choose_port
+from src.store.replica import ProcessEndedError
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("mongod_binary")]
 
@@ -376,6 +377,21 @@ class TestSignals:
         async with small(data_dir, start_timeout_s=60) as server:
             assert server.pid != said["mongod"]
             assert await names_in(server) == {f"start:{owner.pid}"}
+
+    async def test_a_directory_that_a_dying_server_still_holds_is_tried_again(
+        self, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        start_on, held = EmbeddedServer._start_on, [True, True]
+
+        async def held_at_first(self: Any, binary: Path, port: int) -> Any:
+            if held and held.pop():
+                raise ProcessEndedError(mongod.EXIT_DIRECTORY_TAKEN)
+            return await start_on(self, binary, port)
+
+        monkeypatch.setattr(EmbeddedServer, "_start_on", held_at_first)
+        async with small(data_dir) as server:
+            assert await names_in(server) == set()
+        assert not held
 
     async def test_the_pid_of_somebody_else_is_left_alone(self, data_dir: Path) -> None:
         async with small(data_dir):
