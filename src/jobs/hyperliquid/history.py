@@ -8,11 +8,11 @@ import msgspec
 from msgspec import Struct
 
 from src.jobs.following.past_looks import PastLooks
-from src.jobs.hyperliquid.past import HyperliquidPast
+from src.jobs.hyperliquid.past import HyperliquidPast, newest_trades
 from src.jobs.repair.history import PastOrder, Shown
 from src.models.clock import Clock
-from src.models.errors import VenueError, WireError
-from src.models.messages import Data, Fill, OrderStatus, Trade
+from src.models.errors import VenueError
+from src.models.messages import Fill, OrderStatus, Trade
 from src.models.metrics import Metrics
 from src.venues.hyperliquid.mapper import VENUE, HyperliquidMapper
 from src.venues.hyperliquid.rest import HyperliquidRest, OrderOutcome
@@ -83,19 +83,7 @@ class HyperliquidHistory:
 
     async def recent_trades(self, symbol: str) -> Sequence[Trade]:
         """``recentTrades`` (weight 20 to 30)."""
-        frame = (
-            b'{"channel":"trades","data":'
-            + await self._past.rest().recent_trades(symbol, priority=self._priority)
-            + b"}"
-        )
-        return [message for message in self._messages(frame) if isinstance(message, Trade)]
-
-    def _messages(self, frame: bytes) -> Sequence[object]:
-        try:
-            decoded = self._mapper.decode(frame, self._clock.wall_ms())
-        except WireError as error:
-            raise VenueError(f"the answer is not what the venue promises: {error}") from error
-        return decoded.messages if isinstance(decoded, Data) else ()
+        return await newest_trades(self._past.rest(), self._mapper, self._clock, symbol, self._priority)
 
 
 class _OrderKind(Struct):

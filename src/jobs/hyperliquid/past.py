@@ -158,16 +158,24 @@ class HyperliquidTrades:
     async def page(self, symbol: str, from_ms: int, to_ms: int, token: str | None) -> TradesPage:
         """``recentTrades`` (weight 20 to 30); there is never a second page."""
         del token
-        trades = await self._newest(symbol)
+        trades = await newest_trades(self._rest, self._mapper, self._clock, symbol, Priority.BACKFILL)
         return TradesPage([trade for trade in trades if from_ms <= trade.time_ms < to_ms])
 
-    async def _newest(self, symbol: str) -> Sequence[Trade]:
-        body = await self._rest.recent_trades(symbol, priority=Priority.BACKFILL)
-        try:
-            decoded = self._mapper.decode(b'{"channel":"trades","data":' + body + b"}", self._clock.wall_ms())
-        except WireError as error:
-            raise VenueError(f"the answer is not what the venue promises: {error}") from error
-        return [m for m in decoded.messages if isinstance(m, Trade)] if isinstance(decoded, Data) else []
+
+async def newest_trades(
+    rest: HyperliquidRest, mapper: HyperliquidMapper, clock: Clock, symbol: str, priority: Priority
+) -> list[Trade]:
+    """``recentTrades`` (weight 20 to 30), read as a live frame would be.
+
+    Raises:
+        VenueError: the venue did not answer, or with what it does not promise.
+    """
+    body = await rest.recent_trades(symbol, priority=priority)
+    try:
+        decoded = mapper.decode(b'{"channel":"trades","data":' + body + b"}", clock.wall_ms())
+    except WireError as error:
+        raise VenueError(f"the answer is not what the venue promises: {error}") from error
+    return [m for m in decoded.messages if isinstance(m, Trade)] if isinstance(decoded, Data) else []
 
 
 def rest_of(settings: Settings, clock: Clock, metrics: Metrics, *, per_minute: int | None = None) -> HyperliquidRest:
