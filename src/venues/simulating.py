@@ -8,15 +8,38 @@ import json
 import signal
 import socket
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 Simulator = TypeVar("Simulator")
+
+
+class Startable(ABC):
+    """Runs from `start` to `stop`, or inside ``async with``."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Listen."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Close everything; raises what made a part of it fail."""
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
 
 
 class HttpSide:

@@ -7,8 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
@@ -23,6 +22,7 @@ from src.venues.alpaca.simulator.rest import RestService
 from src.venues.alpaca.simulator.session import ENDING, PATHS, Session, error
 from src.venues.alpaca.times import NS_PER_MS
 from src.venues.clock import SystemClock
+from src.venues.simulating import Startable
 
 PUMP_S = 0.02
 MESSAGES_PER_FRAME = 100
@@ -69,7 +69,7 @@ class Client:
             self._news.clear()
 
 
-class AlpacaSimulator:
+class AlpacaSimulator(Startable):
     """A loopback venue; use as ``async with AlpacaSimulator(config) as sim``.
 
     Attributes:
@@ -134,15 +134,6 @@ class AlpacaSimulator:
         await self._server.wait_closed()
         with contextlib.suppress(asyncio.CancelledError):
             await self._pump
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     # -- for tests -------------------------------------------------------------------------------------------------
 

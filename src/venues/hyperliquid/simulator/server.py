@@ -7,8 +7,6 @@ import contextlib
 import functools
 from collections.abc import Coroutine, Sequence
 from http import HTTPStatus
-from types import TracebackType
-from typing import Self
 
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -28,6 +26,7 @@ from src.venues.hyperliquid.simulator.requests import RequestHandler
 from src.venues.hyperliquid.simulator.rest import BAD_GATEWAY_PAGE, STATS_PATH, RestServer
 from src.venues.hyperliquid.simulator.sessions import Session
 from src.venues.hyperliquid.simulator.truth import DeliveryLog, TruthLog
+from src.venues.simulating import Startable
 
 _log = structlog.get_logger(__name__)
 
@@ -43,7 +42,7 @@ Stream = tuple[str, str, str]
 """(channel, trader, dex) of a state feed that shows orders or positions."""
 
 
-class HyperliquidSimulator:
+class HyperliquidSimulator(Startable):
     """A loopback venue; use as ``async with HyperliquidSimulator(config) as sim``.
 
     Attributes:
@@ -136,15 +135,6 @@ class HyperliquidSimulator:
         await self._rest.stop()
         if self.failure is not None:
             raise self.failure
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     async def settle(self, timeout_s: float = 30.0, streams: Sequence[Stream] | None = None) -> None:
         """End all faults, freeze the market and show every subscriber the final state.

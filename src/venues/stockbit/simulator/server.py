@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from http import HTTPStatus
-from types import TracebackType
-from typing import Self
 
 import structlog
 from msgspec import Struct
@@ -19,6 +17,7 @@ from websockets.typing import Subprotocol
 from src.models.clock import Clock
 from src.models.messages import Level
 from src.venues.clock import SystemClock
+from src.venues.simulating import Startable
 from src.venues.stockbit.body import Side
 from src.venues.stockbit.simulator import frames
 from src.venues.stockbit.simulator.accounts import Accounts
@@ -59,7 +58,7 @@ class SentSide(Struct, frozen=True):
     at_ms: int
 
 
-class StockbitSimulator:
+class StockbitSimulator(Startable):
     """A loopback venue; use as ``async with StockbitSimulator(config) as sim``.
 
     Attributes:
@@ -130,15 +129,6 @@ class StockbitSimulator:
         await self.rest.stop()
         if self.failure is not None:
             raise self.failure
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     def log_in(self) -> tuple[str, str]:
         """A new pair of tokens, as a person gets it in the browser."""
