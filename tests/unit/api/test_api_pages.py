@@ -14,15 +14,17 @@ from src.api.pages import STATUS_PAGE
 OUTSIDE = re.compile(r"""(?:src|href|url\(|@import|fetch\()\s*=?\s*["']?(?:https?:)?//""")
 
 
-async def test_the_status_page_is_self_contained(client):
-    answer = await client.get("/")
+@pytest.mark.parametrize("path", ["/", "/orderbook"])
+async def test_a_page_is_self_contained(client, path):
+    answer = await client.get(path)
     assert answer.headers["content-type"].startswith("text/html")
     assert not OUTSIDE.search(answer.text)
     assert not re.search(r"\son\w+=|style=|javascript:|innerHTML", answer.text)
 
 
-async def test_its_policy_allows_its_own_script_and_style_only(client):
-    answer = await client.get("/")
+@pytest.mark.parametrize("path", ["/", "/orderbook"])
+async def test_its_policy_allows_its_own_script_and_style_only(client, path):
+    answer = await client.get(path)
     policy = answer.headers["content-security-policy"]
     assert "unsafe" not in policy
     for tag in ("script", "style"):
