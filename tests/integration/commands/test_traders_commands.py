@@ -100,6 +100,12 @@ def open_somewhere(database, trader):
     ) and database.trader_positions.find_one({"ethAddress": trader, "status": "open"})
 
 
+def nothing_open(database, trader):
+    """Orders are stored before the positions of the same moment."""
+    open_positions = database.trader_positions.count_documents({"ethAddress": trader, "status": "open"})
+    return "open" not in statuses(database, trader) and not open_positions
+
+
 def test_who_is_let_go_leaves_untracked_orders_and_comes_back_without_a_gap(tmp_path, new_database):
     with simulated_venue(seed=91, traders=2, actions_per_s=2.0, limits=FREE) as venue:
         settings, database = new_database()
@@ -110,7 +116,7 @@ def test_who_is_let_go_leaves_untracked_orders_and_comes_back_without_a_gap(tmp_
             program.banner()
             wait_until(lambda: open_somewhere(database, gone) and open_somewhere(database, stays), what="open orders")
             assert finished(tmp_path, "traders", "remove", gone, **settings).code == 0
-            wait_until(lambda: "open" not in statuses(database, gone), what="no open order of who is gone")
+            wait_until(lambda: nothing_open(database, gone), what="nothing open of who is gone")
             left = database.trader_orders.find_one({"ethAddress": gone, "status": "untracked"})
             assert left["untrackedAt"] is not None
             assert left.get("closedAt") is None
@@ -142,7 +148,7 @@ def test_who_is_let_go_while_nobody_collects_is_untracked_at_the_next_start(tmp_
         assert "open" in statuses(database, gone)
         with running(tmp_path / "collector", **settings) as program:
             program.banner()
-            wait_until(lambda: "open" not in statuses(database, gone), what="no open order of who is gone")
+            wait_until(lambda: nothing_open(database, gone), what="nothing open of who is gone")
             assert "untracked" in statuses(database, gone)
 
 
